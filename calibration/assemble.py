@@ -1,0 +1,197 @@
+"""From a file of samples to a machine file: facts, footprints, fit, spread, what was held out. Pure but for reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calibration.check import residuals
+from calibration.errors import BadInput
+from calibration.fit import Fit, choose_facts, fit_beside, interval_bill
+from calibration.machine_file import MachineFile
+from calibration.observations import Observation, observations
+from calibration.plan import MOST_OF
+from calibration.quality import noise_floor
+from calibration.quantiles import quantile
+from calibration.runtimes import footprints
+from calibration.samples import SampleFile
+from calibration.spread import spread_rows, with_spread
+from model.costs import COSTS, CostTable
+from model.kernel.memory import mm_counts
+from model.machine import Machine, Placement
+from model.rules import rules_for
+
+FACT_CANDIDATES: Mapping[str, Sequence[float]] = {
+    "l2_lines": (8192, 16384, 24576, 32768),
+    "table_lines": (2048, 4096, 8192, 12288),
+    "scatter_lines": (8192, 10240, 12288, 14336, 16384, 32768, 65536),
+    "far_lines": (131072, 196608, 262144, 327680),
+    "pcp_pages": (128, 256, 512),
+    "pcp_tables": (16, 24, 32, 48, 64),
+}
+"""Where a price may change with size; the data choose."""
+COUNTED = {"loader_cpuids": ("loader-cpuids", "cpuids"), "static_cpuids": ("static-cpuids", "cpuids_total")}
+LONG_NS = 4e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """One held-out observation beside its prediction."""
+
+    name: str
+    measured_ns: float
+    stderr_ns: float
+    predicted_ns: float
+
+    @property
+    def error(self) -> float:
+        """ln(predicted / measured)."""
+        return math.log(self.predicted_ns / self.measured_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A machine file with what it was made of."""
+
+    file: MachineFile
+    fit: Fit
+    held_out: tuple[HeldOut, ...]
+
+
+def assemble(
+    samples: SampleFile, *, provenance: Mapping[str, Any], name: str, base: MachineFile | None = None
+) -> Assembled:
+    """Fit the samples and make the machine file.
+
+    Args:
+        samples: what was measured.
+        provenance: what goes into the file's head; `host` is the dictionary of the host's facts.
+        name: fingerprint of the machine.
+        base: where prices come from that the samples do not reach; they are marked as inherited.
+
+    Raises:
+        BadInput: the samples hold no row that can be fitted.
+    """
+    host: Mapping[str, Any] = samples.circumstances.get("host", {})
+    rules = rules_for(kernel=str(host.get("kernel_release") or "6.18"), glibc=str(host.get("glibc") or "2.36"))
+    rows = observations(samples, rules)
+    fitted = [each for each in rows if each.row.role == "fit" and not each.row.live]
+    if not fitted:
+        raise BadInput("samples", "no row can be fitted", "measure again: `spawncost calibrate`")
+    machine = Machine(
+        name=name,
+        cpu=str(host.get("cpu_name", "")),
+        hypervisor=str(host.get("hypervisor", "")),
+        kernel=str(host.get("kernel_release", "")),
+        glibc=str(host.get("glibc", "")),
+        cpus=int(host.get("cpus_online", 1)),
+        rules=rules,
+        placements={"*": (Placement(child="same", waker="preempt"),)},
+        footprints=footprints(samples),
+        facts=counted_facts(samples),
+        measured=measured_maxima(fitted),
+        noise_floor=_finite(noise_floor(samples.kept(), ("call", "reaped", "main"))),
+    )
+    machine, found = choose_facts(fitted, machine, FACT_CANDIDATES)
+    machine = with_spread(machine, spread_rows(rows, samples.kept()), found.costs)
+    own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
+    held = judge_held_out(rows, machine, own)
+    machine = replace(machine, model_error=model_error(held))
+    costs, sources = inherit(own, base)
+    machine = inherit_machine(machine, base)
+    left = residuals([each for each in rows if each.row.role in ("fit", "held-out")], machine, costs)
+    file = MachineFile(
+        machine=machine,
+        costs=costs,
+        provenance={**provenance, "residuals": left},
+        origin="calibrated",
+        inherited_from=sources,
+    )
+    return Assembled(file=file, fit=found, held_out=held)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def counted_facts(samples: SampleFile) -> dict[str, float]:
+    """Facts that benches count rather than time."""
+    kept = samples.kept()
+    found: dict[str, float] = {}
+    for name, (row, key) in COUNTED.items():
+        for run in kept.get(row, []):
+            found[name] = float(run.header.get("counts", {}).get(key, 0))
+    return found
+
+
+def measured_maxima(rows: Sequence[Observation]) -> dict[str, float]:
+    """Largest value of each attribute of a parent that a fitted row reached."""
+    found = dict.fromkeys(MOST_OF, 0.0)
+    for each in rows:
+        parent = each.scenario.parent
+        counts = mm_counts(parent.space, each.scenario.rules)
+        reached = {
+            "anon_ptes": counts.small_ptes,
+            "huge_pmds": counts.huge_pmds,
+            "vmas": counts.vmas,
+            "pte_tables": counts.tables.pte,
+            "threads": parent.threads,
+            "highest_fd": parent.highest_fd,
+            "libraries": len(each.scenario.spawn.target.libraries) if each.scenario.spawn else 0,
+        }
+        found = {name: max(value, float(reached[name])) for name, value in found.items()}
+    return found
+
+
+def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTable) -> tuple[HeldOut, ...]:
+    """Predicted beside measured for every held-out row of the benches."""
+    judged: list[HeldOut] = []
+    for each in rows:
+        if each.row.role != "held-out":
+            continue
+        try:
+            counts = interval_bill(each, machine, costs).counts
+            predicted = sum(costs.price(cost) * count for cost, count in counts.items() if count)
+        except KeyError:  # a price that this plan did not reach
+            continue
+        judged.append(
+            HeldOut(
+                name=each.name, measured_ns=each.value_ns, stderr_ns=each.stderr_ns, predicted_ns=max(predicted, 1.0)
+            )
+        )
+    return tuple(judged)
+
+
+def model_error(held: Sequence[HeldOut]) -> dict[str, float]:
+    """Relative standard error of a prediction on held-out rows: 1.48 × the median |ln|, by class of path."""
+    classes = {"plain": [each for each in held if each.measured_ns <= LONG_NS], "long": list(held)}
+    return {
+        name: 1.4826 * quantile((abs(each.error) for each in found), 0.5) for name, found in classes.items() if found
+    }
+
+
+def inherit(costs: CostTable, base: MachineFile | None) -> tuple[CostTable, dict[str, str]]:
+    """Prices that were not fitted, from another machine's file, and where they come from."""
+    if base is None:
+        return costs, {}
+    missing = [name for name, spec in COSTS.items() if not spec.assumed and name not in costs.ns]
+    taken = {name: base.costs.ns[name] for name in missing if name in base.costs.ns}
+    merged = replace(costs, ns={**costs.ns, **taken}, inherited=frozenset(taken))
+    return merged, dict.fromkeys(taken, base.machine.name)
+
+
+def inherit_machine(machine: Machine, base: MachineFile | None) -> Machine:
+    """Placements, spread, footprints and facts that were not measured, from another machine's file."""
+    if base is None:
+        return machine
+    other = base.machine
+    return replace(
+        machine,
+        placements={**other.placements, **machine.placements},
+        spread={**other.spread, **machine.spread},
+        footprints={**other.footprints, **machine.footprints},
+        facts={**other.facts, **machine.facts},
+        model_error={**other.model_error, **machine.model_error},
+    )

@@ -1,0 +1,62 @@
+// Writing to pages shared with a child: a copy while the child lives, a reuse fault once it is gone (--gone),
+// a split (and one copy) per 2 MiB page (--thp).
+#include "region.h"
+
+static pid_t child_with_same_pages(void)
+{
+    int ready[2];
+    char byte;
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        die("pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork: %s", strerror(errno));
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)!write(ready[1], "x", 1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    if (read(ready[0], &byte, 1) != 1)
+        die("the child ended");
+    close(ready[0]);
+    sleep_ns(1000000); // it has written, but must still come to rest
+    return pid;
+}
+
+static void end_child(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+    bench_start("cow", argc, argv);
+    long reps = option_long("reps", 9, 1, MAX_REPS);
+    bool gone = option_flag("gone");
+    struct region r = region_options();
+    options_end();
+    value_total = true;
+    region_check(&r);
+    value_begin();
+    for (long rep = 0; rep < reps + WARMUPS; rep++) {
+        if (r.thp) { // a split page stays split
+            region_unmap(&r);
+            region_map(&r);
+            region_write(&r);
+        }
+        pid_t pid = child_with_same_pages();
+        if (gone)
+            end_child(pid);
+        long faults = minor_faults();
+        int64_t from = now_ns();
+        region_write(&r);
+        value_put(now_ns() - from, r.count, minor_faults() - faults);
+        if (!gone)
+            end_child(pid);
+    }
+    value_print();
+    return 0;
+}

@@ -1,0 +1,24 @@
+// Unmapping a region whose pages were written: zapping ptes, freeing pages and page tables.
+#include "region.h"
+
+int main(int argc, char **argv)
+{
+    bench_start("munmap", argc, argv);
+    long reps = option_long("reps", 9, 1, MAX_REPS);
+    struct region r = region_options();
+    options_end();
+    value_total = true;
+    region_check(&r);
+    value_begin();
+    for (long rep = 0; rep < reps + WARMUPS; rep++) {
+        region_unmap(&r);
+        region_map(&r);
+        region_write(&r);
+        int64_t from = now_ns();
+        region_unmap(&r);
+        value_put(now_ns() - from, r.count, 0);
+        region_map(&r);
+    }
+    value_print();
+    return 0;
+}

@@ -1,0 +1,148 @@
+"""Measure this machine, fit, write its machine file: the run behind `spawncost calibrate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calibration.assemble import Assembled, assemble
+from calibration.capture.elf import capture_elf
+from calibration.capture.host import HostFacts, fingerprint, host_facts
+from calibration.capture.procfs import capture_process
+from calibration.capture.snapshot import snapshot_text
+from calibration.errors import BadInput
+from calibration.machine_file import BUNDLED, MachineFile, find_machine, user_directory, write_machine_file
+from calibration.measure import measure_rows
+from calibration.plan import PlannedRow, planned_rows
+from calibration.runtimes import measure_runtimes
+from calibration.samples import read_runs
+
+QUICK_S, FULL_S = 60.0, 300.0
+"""Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
+RESERVE_S = {True: 22.0, False: 60.0}
+"""Of the budget, what is kept for the live runtimes, the fit and the files."""
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What a calibration left: the machine file's path, the samples, and what they were made into."""
+
+    path: Path
+    samples: Path
+    assembled: Assembled
+
+
+def run_name(name: str, date: str, *, quick: bool) -> str:
+    """Name of the samples of a run: the machine's, the minute's, the kind."""
+    stamp = date.replace("-", "").replace(":", "")[:13]
+    return f"{name}.{stamp}{'.quick' if quick else ''}"
+
+
+def samples_directory() -> Path:
+    """Where this user's raw samples lie, beside the machine files."""
+    return user_directory().parent / "samples"
+
+
+def calibrate(
+    *, out: Path | None, quick: bool, date: str, progress: Progress, samples: Path | None = None
+) -> Calibration:
+    """Measure, fit and write.
+
+    Args:
+        out: the machine file; None: this host's own in the user's data directory.
+        quick: within a minute; what is not reached is inherited from the bundled file.
+        date: ISO date and time, for names and provenance.
+        progress: called with done, all, and what is being done.
+        samples: an interrupted run's samples to go on with; None: a new file.
+
+    Raises:
+        BadInput: no compiler, no room, or nothing that can be fitted.
+    """
+    facts = host_facts(date=date)
+    name = fingerprint(facts)
+    path = out if out is not None else user_directory() / f"{name}.toml"
+    check_writable(path)
+    folder = path.parent if out is not None else samples_directory()
+    samples = samples or folder / f"{run_name(name, date, quick=quick)}.jsonl"
+    rows = [row for row in planned_rows() if row.quick or not quick]
+    measure(rows, samples, quick=quick, facts=facts, progress=progress)
+    progress(0, 1, "fitting")
+    assembled = assemble(
+        read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=base_file()
+    )  # fmt: skip
+    write_machine_file(assembled.file, path)
+    return Calibration(path=path, samples=samples, assembled=assembled)
+
+
+def measure(rows: list[PlannedRow], samples: Path, *, quick: bool, facts: HostFacts, progress: Progress) -> None:
+    """Take the benches' rows and the live runtimes' rows into one file."""
+    budget_s = (QUICK_S if quick else FULL_S) - RESERVE_S[quick]
+    measure_rows(
+        [row.row for row in rows if not row.live],
+        out=samples,
+        budget_s=budget_s,
+        seed=1,
+        progress=progress,
+        capture=lambda pid: homeless(snapshot_text(capture_process(pid))),
+        capture_target=lambda target: homeless(json.dumps(dataclasses.asdict(capture_elf(str(target))))),
+        circumstances={"host": dataclasses.asdict(facts), "quick": quick},
+    )
+    measure_runtimes([row for row in rows if row.live], out=samples, progress=progress)
+
+
+def homeless(text: str) -> dict[str, Any]:
+    """A document without the user's name: samples are kept, and may be shown."""
+    return dict(json.loads(text.replace(f"{Path.home()}/", "~/")))
+
+
+def base_file() -> MachineFile | None:
+    """The bundled file, from which prices are inherited; None while there is none."""
+    try:
+        return find_machine(BUNDLED)
+    except BadInput:
+        return None
+
+
+def check_writable(path: Path) -> None:
+    """Refuse before measuring what could not be written after it.
+
+    Raises:
+        BadInput: the directory cannot be made or written, or the path is a directory.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be written: {error.strerror or error}", "give another --out") from error
+    if path.is_dir():
+        raise BadInput(str(path), "is a directory", "give a file name ending in .toml")
+
+
+def provenance_of(samples: Path, facts: HostFacts, date: str) -> dict[str, Any]:
+    """Head of the machine file: what it was measured on, with what, when, and in which samples."""
+    circumstances = read_runs(samples).circumstances
+    return {
+        "samples": [samples.stem],
+        "date": date,
+        "cpu": facts.cpu_name,
+        "cpu_family": facts.cpu_family,
+        "cpu_model": facts.cpu_model,
+        "hypervisor": facts.hypervisor,
+        "kernel": facts.kernel_release,
+        "kernel_version": facts.kernel_version,
+        "kernel_config": dict(facts.kernel_config),
+        "mitigations": dict(facts.mitigations),
+        "thp_enabled": facts.thp_enabled,
+        "thp_defrag": facts.thp_defrag,
+        "glibc": facts.glibc,
+        "compiler": str(circumstances.get("compiler", "")),
+        "memory_bytes": facts.memory_bytes,
+        "load_average": facts.load_average,
+    }

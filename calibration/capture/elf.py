@@ -1,0 +1,276 @@
+"""What `execve` of a path will start, read from the files alone: nothing is executed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calibration.capture import elf_layout as layout
+from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
+from calibration.capture.elf_headers import unreadable
+from calibration.capture.elf_program import (
+    PRELOAD_FILE,
+    Environment,
+    Member,
+    glibc_version,
+    is_musl,
+    is_secure,
+    load_program,
+    loader_environment,
+    parse_version,
+    scope_of,
+)
+from calibration.capture.loader_search import path_components
+from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
+from calibration.capture.symbols import STT_GNU_IFUNC, bind
+from calibration.errors import BadInput
+from model.elf_image import ElfImage, ElfObject, Kind
+
+SCRIPT_HEAD_BYTES = 256  # BINPRM_BUF_SIZE
+MAX_REWRITES = 5  # fs/exec.c:exec_binprm
+CACHED_IMAGES = 32
+VDSO_NAMES = (b"time", b"gettimeofday")
+"""Functions of libc whose IFUNC resolver asks the vdso."""
+
+Signature = tuple[tuple[str, int, int, int], ...]
+_images: OrderedDict[tuple[object, ...], tuple[Signature, ElfImage]] = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What `#!` lines make of a path (fs/binfmt_script.c:load_script)."""
+
+    interpreters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    """Between argv[0] and the caller's own arguments."""
+    program: str
+    """The ELF file that is mapped in the end."""
+
+
+def capture_elf(
+    path: str | os.PathLike[str],
+    *,
+    bind_now: bool | None = None,
+    environ: Mapping[str, str] | None = None,
+    glibc: str | None = None,
+) -> ElfImage:
+    """Read a program, its interpreter and all its libraries, and count what kernel and loader will do.
+
+    Args:
+        path: ELF file or script, relative to the working directory; PATH is not searched.
+        bind_now: True as with LD_BIND_NOW=1, False as without; None takes it from `environ`.
+        environ: environment of the new program; default this process's own.
+        glibc: version whose loader rules count, such as "2.31"; default what the interpreter says.
+
+    Raises:
+        BadInput: not found, no regular file, unreadable, truncated, neither ELF nor script, for another machine,
+            a missing interpreter or library, hostile tables.
+    """
+    name = os.fspath(path)
+    environ = os.environ if environ is None else environ
+    relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
+    key = (name, Path.cwd(), bind_now, relevant, glibc)
+    known = _images.get(key)
+    if known is not None and known[0] == _signature(each[0] for each in known[0]):
+        _images.move_to_end(key)
+        return known[1]
+    image, files = _capture(name, bind_now, environ, glibc)
+    _images[key] = (_signature(files), image)
+    while len(_images) > CACHED_IMAGES:
+        _images.popitem(last=False)
+    return image
+
+
+def _signature(paths: Iterable[str]) -> Signature:
+    """Path, size, mtime and mode of each file; zeros for one that is gone."""
+    rows = []
+    for path in paths:
+        try:
+            status = Path(path).stat()
+            rows.append((path, status.st_size, status.st_mtime_ns, status.st_mode))
+        except (OSError, ValueError):
+            rows.append((path, 0, 0, 0))
+    return tuple(rows)
+
+
+def _capture(
+    path: str, bind_now: bool | None, environ: Mapping[str, str], glibc: str | None
+) -> tuple[ElfImage, list[str]]:
+    script = read_script(path)
+    opened = [path, *script.interpreters]
+    program = read_elf(script.program)
+    static: Kind = "elf-static-pie" if program.position_independent else "elf-static"
+    loaded: Kind = "elf-dynamic" if program.interpreter else static
+    common = ElfImage(
+        path=path,
+        kind="script" if script.interpreters else loaded,
+        loaded_kind=loaded,
+        interpreter=script.interpreters,
+        elf_interpreter=program.interpreter,
+        executable=all(os.access(each, os.X_OK) for each in [*opened, program.interpreter] if each),
+        path_components=sum(path_components(each) for each in opened),
+        script_depth=len(script.interpreters),
+        argv0=opened[-1],
+        script_arguments=script.arguments,
+    )
+    if not program.interpreter:
+        member = Member(elf=program, role="executable", name=Path(script.program).name, names=set())
+        return _static_image(common, member), [*opened, program.path]
+    environment = loader_environment(environ, secure=is_secure(script.program))
+    if bind_now is not None:
+        environment = replace(environment, bind_now=bind_now)
+    image, members = _dynamic_image(common, program, environment, glibc)
+    return image, [*opened, "/etc/ld.so.cache", PRELOAD_FILE, *(each.elf.path for each in members)]
+
+
+def read_script(path: str) -> Script:
+    """Follow `#!` lines to an ELF file.
+
+    Raises:
+        BadInput: not found, no regular file, unreadable, a script nested too deeply or without interpreter.
+    """
+    interpreters: list[str] = []
+    arguments: list[str] = []
+    current = path
+    for _ in range(MAX_REWRITES + 1):
+        head = _head(current, path)
+        if head[:2] != b"#!":
+            return Script(interpreters=tuple(interpreters), arguments=tuple(arguments), program=current)
+        interpreter, argument = _script_line(head, current)
+        arguments = [*argument, current, *arguments]
+        interpreters.append(interpreter)
+        current = interpreter
+    raise BadInput(path, f"its script interpreters are nested more than {MAX_REWRITES} deep", "name the program itself")
+
+
+def _head(path: str, shown: str) -> bytes:
+    if path != shown and not Path(path).exists():
+        raise BadInput(shown, f"its interpreter {path} cannot be found", "correct its #! line or install it")
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise BadInput(path, "is not a regular file", "name an ELF program or a script")
+        with Path(path).open("rb") as stream:
+            return stream.read(SCRIPT_HEAD_BYTES)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+
+
+def _script_line(head: bytes, path: str) -> tuple[str, list[str]]:
+    line, newline, _ = head[2:].partition(b"\n")
+    line = line.partition(b"\0")[0].strip(b" \t")
+    name, separator, rest = line.replace(b"\t", b" ").partition(b" ")
+    cut = not newline and len(head) == SCRIPT_HEAD_BYTES and not separator
+    if not name or cut:
+        why = "its #! line names no interpreter" if not name else "its #! line is longer than 256 bytes"
+        raise BadInput(path, why, "correct its #! line")
+    return os.fsdecode(name), [os.fsdecode(line[len(name) + 1 :].strip(b" \t"))] if rest.strip(b" ") else []
+
+
+def _static_image(common: ElfImage, member: Member) -> ElfImage:
+    """No loader: the program applies its own RELATIVE, RELR and IRELATIVE relocations."""
+    bound = bind([ScopeObject(elf=member.elf, lazy=False, executable=True)])[0]
+    unlooked = Bound(written=bound.written, ifuncs=bound.ifuncs, irelative_relocations=bound.irelative_relocations)
+    unlooked.other_relocations = bound.other_relocations + bound.symbol_lookups + bound.symbol_cache_hits
+    return replace(
+        common, objects=(_object(member, unlooked, lazy=False),), bind_now=True, tables_bytes=_tables_bytes(member.elf)
+    )
+
+
+def _dynamic_image(
+    common: ElfImage, program: ElfFile, environment: Environment, glibc: str | None
+) -> tuple[ElfImage, list[Member]]:
+    told = glibc or glibc_version(program.interpreter)
+    version = parse_version(told)
+    members, interpreter = load_program(program, common.path, environment, version)
+    musl = is_musl(program.interpreter)
+    scope = [
+        ScopeObject(
+            elf=each.elf,
+            lazy=not (musl or environment.bind_now or each.elf.bind_now or each is interpreter),
+            executable=each.role == "executable",
+        )
+        for each in members
+    ]
+    bound = bind(scope, glob_dat_class=CLASS_EXTERN_PROTECTED_DATA if version < (2, 36) else 0)
+    results = {id(member): (result, each.lazy) for member, result, each in zip(members, bound, scope, strict=True)}
+    listed = scope_of(members, interpreter)
+    objects = []
+    for member in listed:
+        result, lazy = results.get(id(member), (Bound(), False))
+        objects.append(replace(_object(member, result, lazy=lazy), in_scope=id(member) in results))
+    image = replace(
+        common,
+        objects=tuple(objects),
+        bind_now=objects[0].bind_now,
+        glibc=told,
+        tables_bytes=sum(_tables_bytes(each.elf) for each in listed),
+        vdso_lookups=0 if musl else 6 if version >= (2, 41) else 5,
+        malloc_lookups=4 if version >= (2, 32) and objects[1].in_scope and not musl else 0,
+        tunable_lookups=_tunable_lookups(scope, version),
+        ifunc_vdso_lookups=_ifunc_vdso_lookups(scope, bound),
+    )
+    return image, listed
+
+
+def _tunable_lookups(scope: Sequence[ScopeObject], version: tuple[int, int]) -> int:
+    """__libc_early_init calls __tunable_get_val through the PLT: one look-up where libc is bound lazily."""
+    lazy_libc = next((each.elf for each in scope if each.lazy and each.elf.soname.startswith("libc.so")), None)
+    if lazy_libc is None or version < (2, 34):
+        return 0
+    names = {lazy_libc.name_of(int(symbol)) for symbol in np.unique(lazy_libc.jmprel["symbol"])}
+    return int(b"__tunable_get_val" in names)
+
+
+def _ifunc_vdso_lookups(scope: Sequence[ScopeObject], bound: Sequence[Bound]) -> int:
+    """Relocations to libc's time and gettimeofday: each runs the resolver, which looks its function up in the vdso."""
+    targets: set[tuple[int, int]] = set()
+    for index, each in enumerate(scope):
+        if each.elf.soname.startswith("libc.so"):
+            ifuncs = np.flatnonzero(each.elf.symbols["info"] & 15 == STT_GNU_IFUNC)
+            targets |= {(index, int(at)) for at in ifuncs if each.elf.name_of(int(at)) in VDSO_NAMES}
+    total = 0
+    for index, symbol in targets:
+        for result in bound:
+            total += int(np.count_nonzero((result.definitions == (index, symbol)).all(axis=1)))
+    return total
+
+
+def _tables_bytes(elf: ElfFile) -> int:
+    return elf.rela.nbytes + elf.jmprel.nbytes + elf.dynamic.get(DT_RELRSZ, 0)
+
+
+def _object(member: Member, bound: Bound, *, lazy: bool) -> ElfObject:
+    elf, role = member.elf, member.role
+    moved = elf.position_independent
+    return replace(
+        layout.laid_out(elf, role, bound, lazy=lazy),
+        name=member.name,
+        relative_relocations=elf.relative_count if moved else 0,
+        relr_relocations=len(elf.relr) if moved else 0,
+        symbol_lookups=bound.symbol_lookups,
+        symbol_cache_hits=bound.symbol_cache_hits,
+        lookup_probes=bound.lookup_probes,
+        bloom_rejections=bound.bloom_rejections,
+        string_compares=bound.string_compares,
+        other_relocations=bound.other_relocations,
+        irelative_relocations=bound.irelative_relocations,
+        copy_relocations=bound.copy_relocations,
+        lazy_jump_slots=bound.lazy_jump_slots,
+        constructors=layout.constructor_addresses(elf)[0],
+        preinit_constructors=layout.preinit_count(elf),
+        version_needs=elf.version_needs,
+        tls_bytes=elf.tls_bytes,
+        failed_opens=member.found.failed_opens,
+        directory_stats=member.found.directory_stats,
+        path_components=path_components(elf.path),
+        from_cache=member.found.from_cache,
+        bind_now=not lazy,
+        file_bytes=elf.file_bytes,
+        build_id=elf.build_id,
+    )

@@ -1,0 +1,26 @@
+"""Real parents that time their own spawns: a JVM, a C program and a CPython interpreter, captured in the act.
+
+cases.py      LiveCase, and the matrices jvm_matrix, c_matrix, cpython_matrix
+artefacts.py  the C parent and the Java class, compiled at run time and cached
+commands.py   the words that start a parent
+driver.py     one parent process: started, captured, told to measure, ended
+runs.py       run_case, run_matrix: several processes, interleaved in random order
+results.py    LiveResult, its quantiles, noise_floor
+spawn_loop.c, SpawnLoop.java, spawn_loop.py   the parents
+"""
+
+from calibration.live.cases import LiveCase, c_matrix, cpython_matrix, jvm_matrix
+from calibration.live.results import LiveProcess, LiveResult, noise_floor
+from calibration.live.runs import run_case, run_matrix
+
+__all__ = [
+    "LiveCase",
+    "LiveProcess",
+    "LiveResult",
+    "c_matrix",
+    "cpython_matrix",
+    "jvm_matrix",
+    "noise_floor",
+    "run_case",
+    "run_matrix",
+]

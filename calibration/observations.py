@@ -1,0 +1,137 @@
+"""From samples to observations: one quiet time a row and interval, its error, and the scenario that explains it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calibration.capture.snapshot import process_from_document
+from calibration.plan import PlannedRow, planned_rows, scenario_of
+from calibration.quantiles import quantile
+from calibration.samples import Run, SampleFile
+from model.elf_image import ElfImage, ElfObject
+from model.process import Process
+from model.rules import Rules
+from model.scenario import Scenario
+
+INNER, OUTER = 0.10, 0.20
+"""Quiet time of a row: p10 within a process, p20 over processes."""
+BOOTSTRAPS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One measured interval of one row.
+
+    Attributes:
+        row: the planned row.
+        begin, end: milestones between which the time passed; `begin` is empty for the call itself.
+        value_ns: its quiet time.
+        stderr_ns: its standard error over processes; NaN with fewer than two.
+        processes: how many there were.
+        scenario: what was run.
+    """
+
+    row: PlannedRow
+    begin: str
+    end: str
+    value_ns: float
+    stderr_ns: float
+    processes: int
+    scenario: Scenario
+
+    @property
+    def name(self) -> str:
+        """Row and interval, for tables."""
+        return f"{self.row.row.name}:{self.end}"
+
+
+def intervals(row: PlannedRow) -> list[tuple[str, str]]:
+    """The intervals of a row that are observed: from the call to the first milestone, then from one to the next."""
+    names = list(row.milestones)
+    return list(zip(["", *names], names, strict=False))
+
+
+def observations(
+    file: SampleFile, rules: Rules, *, seed: int = 0, plan: Iterable[PlannedRow] | None = None
+) -> list[Observation]:
+    """Every observation that the samples allow, rows of the plan only."""
+    kept = file.kept()
+    parents, targets = captured(file)
+    found: list[Observation] = []
+    for row in planned_rows() if plan is None else plan:
+        runs = kept.get(row.row.name, [])
+        parent = parents.get(row.row.name)
+        if not runs or (parent is None and row.milestones != ("value",)):
+            continue
+        target = targets.get(row.row.name)
+        helper = targets.get("jspawnhelper") if row.live else None
+        scenario = scenario_of(row, parent, target, rules=rules, contiguous=_contiguous(runs), helper=helper)
+        for begin, end in intervals(row):
+            value_ns, stderr_ns, processes = interval_value(runs, begin, end, seed=seed)
+            if math.isfinite(value_ns):
+                found.append(
+                    Observation(
+                        row=row,
+                        begin=begin,
+                        end=end,
+                        value_ns=value_ns,
+                        stderr_ns=stderr_ns,
+                        processes=processes,
+                        scenario=scenario,
+                    )
+                )
+    return found
+
+
+def _contiguous(runs: Sequence[Run]) -> float | None:
+    """What the row's processes said of their frames: the median, None where none could tell."""
+    told = [run.header["contiguous"] for run in runs if run.header.get("contiguous") is not None]
+    return quantile(told, 0.5) if told else None
+
+
+def captured(file: SampleFile) -> tuple[dict[str, Process], dict[str, ElfImage]]:
+    """The captured parent and target of each row."""
+    parents = {note.row: process_from_document(note.state) for note in file.notes if note.kind == "parent"}
+    targets = {note.row: image_from_document(note.state) for note in file.notes if note.kind == "target"}
+    return parents, targets
+
+
+def image_from_document(state: Mapping[str, Any]) -> ElfImage:
+    """An ElfImage from its fields as a document; ValueError if they do not fit."""
+    fields = dict(state)
+    objects = tuple(ElfObject(**each) for each in fields.pop("objects", ()))
+    for name in ("interpreter", "script_arguments"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    return replace(ElfImage(**fields), objects=objects)
+
+
+def process_differences(runs: Sequence[Run], begin: str, end: str) -> list[float]:
+    """For each process the low quantile of its repetitions' time from `begin` to `end`, in ns."""
+    found: list[float] = []
+    for run in runs:
+        times = []
+        for sample in run.timed:
+            last = sample.milestone_ns(end)  # type: ignore[arg-type]
+            first = sample.milestone_ns(begin) if begin else 0.0  # type: ignore[arg-type]
+            if last is not None and first is not None:
+                times.append(last - first)
+        if times:
+            found.append(quantile(times, INNER))
+    return found
+
+
+def interval_value(runs: Sequence[Run], begin: str, end: str, *, seed: int = 0) -> tuple[float, float, int]:
+    """Quiet time of an interval in ns, its bootstrap error over processes, and how many processes there were."""
+    values = process_differences(runs, begin, end)
+    if len(values) < 2:
+        return quantile(values, OUTER), math.nan, len(values)
+    dice = random.Random(seed)
+    drawn = [quantile(dice.choices(values, k=len(values)), OUTER) for _ in range(BOOTSTRAPS)]
+    mean = math.fsum(drawn) / len(drawn)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in drawn) / (len(drawn) - 1))
+    return quantile(values, OUTER), spread, len(values)

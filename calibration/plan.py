@@ -1,0 +1,246 @@
+"""What calibration measures: each row is a bench with arguments, and the scenario that it realises.
+
+A microbenchmark is a scenario: the row's bill comes from `model.bill` on that scenario, with the captured bench process
+as its parent, so that no formula of the model is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from calibration.plan_rows import PLAN
+from calibration.samples import Milestone, Row
+from model.address_space import AddressSpace
+from model.elf_image import NO_IMAGE, ElfImage
+from model.machine import Machine
+from model.process import Caller, Process
+from model.rules import Rules
+from model.scenario import Charge, Munmap, PingPong, Scenario, Spawn, Step, Touch, Wait
+from model.units import PTRS_PER_TABLE
+
+Role = Literal["fit", "held-out", "spread", "count"]
+ROLES: tuple[Role, ...] = ("held-out", "spread", "count")
+STAMP_WORK = (("syscall", 3.0), ("pipe_io", 1.0))
+"""What a stamped target does: clock_gettime and getcpu by system call, exit; a write to its pipe."""
+RUN_MAIN = ("static_glibc", "static_pie", "dynamic_main")
+"""Targets that go on into libc after their stamp."""
+IDLE_NS = 1000.0
+MOST_OF = ("anon_ptes", "huge_pmds", "vmas", "pte_tables", "threads", "highest_fd", "libraries")
+"""Attributes of which the largest measured value goes into the machine file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """One row of the plan.
+
+    Attributes:
+        row: what is run.
+        role: whether it is fitted, held out to judge the fit, or read for placement and spread.
+        quick: whether `--quick` measures it too.
+        milestones: which milestones of it are used.
+        options: its arguments by name.
+    """
+
+    row: Row
+    role: Role = "fit"
+    quick: bool = False
+    milestones: tuple[Milestone, ...] = ("call", "reaped")
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether its parent is a real runtime, not a bench."""
+        return self.row.bench.startswith("live/")
+
+    def count(self, name: str, default: int = 0) -> int:
+        """A numeric argument of the bench."""
+        return int(self.options.get(name, default))
+
+
+def planned_rows() -> tuple[PlannedRow, ...]:
+    """The whole plan, in the order of the list behind it."""
+    return tuple(_planned(each) for each in PLAN)
+
+
+def _planned(text: str) -> PlannedRow:
+    """A line of the plan: `name: bench --options | flags`, flags being a role, a pass, quick, unpinned, processes=N."""
+    head, _, flag_text = text.partition("|")
+    name, _, command = head.partition(":")
+    words, flags = command.split(), flag_text.split()
+    settings = dict(flag.split("=") for flag in flags if "=" in flag)
+    role: Role = next((word for word in ROLES if word in flags), "fit")
+    row = Row(
+        name=name.strip(),
+        bench=words[0],
+        args=tuple(words[1:]),
+        processes=int(settings.get("processes", 12)),
+        reps=int(settings.get("reps", 9)),
+        pinned="unpinned" not in flags,
+        pass_="unpinned" if "unpinned" in flags else "state" if "state" in flags else "quiet",
+    )
+    options = _options(words[1:])
+    milestones: tuple[Milestone, ...] = ("call", "reaped")
+    if words[0] in VALUE_STEPS:
+        milestones = ("value",)
+    elif role == "count":
+        milestones = ()
+    elif words[0] == "exec_target":
+        milestones = ("main", "reaped")
+    if "milestones" in settings:
+        milestones = tuple(name for name in get_args(Milestone) if name in settings["milestones"].split(","))
+    return PlannedRow(row=row, role=role, quick="quick" in flags, milestones=milestones, options=options)
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for index, word in enumerate(words):
+        if word.startswith("--"):
+            following = words[index + 1] if index + 1 < len(words) else "--"
+            options[word[2:]] = "true" if following.startswith("--") else following
+    return options
+
+
+def _touch(row: PlannedRow) -> tuple[Step, ...]:
+    pages = row.count("pages", 1024)
+    if "thp" in row.options:
+        return (Touch(huge=pages),)
+    return (Touch(pages=pages, tables=_tables(row, pages)),)
+
+
+def _munmap(row: PlannedRow) -> tuple[Step, ...]:
+    pages = row.count("pages", 1024)
+    if "thp" in row.options:
+        return (Munmap(huge=pages),)
+    return (Munmap(pages=pages, tables=_tables(row, pages)),)
+
+
+def _tables(row: PlannedRow, pages: int) -> int:
+    return pages if "sparse" in row.options else -(-pages // PTRS_PER_TABLE)
+
+
+def _cow(row: PlannedRow) -> tuple[Step, ...]:
+    pages, gone = row.count("pages", 1024), "gone" in row.options
+    if "thp" in row.options:
+        if gone:
+            return (Charge(cost="huge_pmd_reuse", count=pages),)
+        return (Charge(cost="split_huge_pmd", count=pages), Charge(cost="fault_cow_copy", count=pages))
+    return (Charge(cost="fault_cow_reuse" if gone else "fault_cow_copy", count=pages),)
+
+
+def _file_fault(row: PlannedRow) -> tuple[Step, ...]:
+    pages = row.count("pages", 1024)
+    return (
+        Charge(cost="fault_file_read", count=pages / 16),
+        Charge(cost="fault_pte_table", count=-(-pages // PTRS_PER_TABLE)),
+    )
+
+
+def _file_write(row: PlannedRow) -> tuple[Step, ...]:
+    return (Charge(cost="fault_file_write", count=row.count("pages", 1024)),)
+
+
+def _wake(row: PlannedRow) -> tuple[Step, ...]:
+    return (PingPong(same_cpu="same" in row.options, idle_ns=max(IDLE_NS, row.count("gap-us") * 1e3)),)
+
+
+def _one(cost: str, count: float = 1.0, **more: float) -> Callable[[PlannedRow], tuple[Step, ...]]:
+    steps = (Charge(cost=cost, count=count), *(Charge(cost=name, count=n) for name, n in more.items()))
+    return lambda row: steps
+
+
+VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
+    "null_syscall": _one("syscall"),
+    "clock": _one("clock_gettime"),
+    "cpuid": _one("cpuid"),
+    "locked_rmw": _one("locked_rmw"),
+    "pipe_rw": _one("pipe_io", 2.0),
+    "open_close": _one("open_file", 1.0, syscall=2.0),
+    "open_enoent": _one("failed_open"),
+    "mmap_munmap": _one("mmap_pair"),
+    "mprotect": _one("mprotect_split"),
+    "page_clear": _one("page_clear"),
+    "page_copy": _one("page_copy"),
+    "exec_noexec": _one("execve_prepare"),
+    "exec_enoent": _one("execve_enoent"),
+    "touch": _touch,
+    "munmap": _munmap,
+    "cow": _cow,
+    "file_fault": _file_fault,
+    "file_write": _file_write,
+    "wake": _wake,
+}
+"""What one repetition of a value bench does."""
+
+MECHANISM = {"fork_raw": "clone3", "clone_vm": "clone3"}
+"""Bench mechanisms that the model knows under another name."""
+
+
+def spawn_of(row: PlannedRow, target: ElfImage | None) -> Spawn:
+    """The spawn that a bench's arguments describe."""
+    default = {"vfork_exit": "vfork", "clone_vm_exit": "clone_vm", "exec_target": "vfork"}.get(row.row.bench, "fork")
+    mechanism = row.options.get("mech", "posix_spawn" if row.row.bench == "posix_spawn_exit" else default)
+    flags = frozenset({"CLONE_VM"}) if mechanism == "clone_vm" else frozenset[str]()
+    return Spawn(
+        mechanism=MECHANISM.get(mechanism, mechanism),
+        target=target or NO_IMAGE,
+        flags=flags,
+        argv_bytes=row.count("argv-bytes") + 64,
+        envp_bytes=row.count("env-bytes"),
+        runs_main=row.live or row.options.get("target") in RUN_MAIN,
+        target_work=STAMP_WORK if target is not None and not row.live else (),
+    )
+
+
+def scenario_of(
+    row: PlannedRow,
+    parent: Process | None,
+    target: ElfImage | None,
+    *,
+    rules: Rules,
+    contiguous: float | None = None,
+    helper: ElfImage | None = None,
+) -> Scenario:
+    """The scenario that a row realises.
+
+    Args:
+        row: the row.
+        parent: its captured process; a value bench needs none.
+        target: what it executes, if it does.
+        rules: the rules of the kernel and libc it ran on.
+        contiguous: what its processes said of their frames; None where they could not.
+        helper: image of jspawnhelper, for the JDK's rows.
+    """
+    if row.row.bench in VALUE_STEPS:
+        return Scenario(parent=parent or _NOBODY, program=VALUE_STEPS[row.row.bench](row), rules=rules)
+    if parent is None:
+        raise ValueError(f"row {row.row.name} has no captured parent")
+    written = "rewrite" in row.options or "first" in row.options
+    parent = replace(
+        parent,
+        caller=Caller.COLD if row.count("cold-ms") else Caller.HOT,
+        writable=1.0 if written else 0.0,
+        contiguous=parent.contiguous if contiguous is None else contiguous,
+        running_threads=row.count("running"),
+        assumed=(),
+    )
+    if "depth" in row.options:
+        parent = replace(parent, space=_deeper(parent.space, row.count("depth")))
+    spawn = replace(spawn_of(row, target), helper=helper)
+    return Scenario(parent=parent, program=(spawn, Wait()), rules=rules)
+
+
+def _deeper(space: AddressSpace, generations: int) -> AddressSpace:
+    """The space of a process so many forks below the one that wrote its pages: nothing in /proc shows the chains."""
+    return AddressSpace(
+        tuple(replace(vma, anon_vma_chain=1 + generations) if vma.anon_vma else vma for vma in space.vmas)
+    )
+
+
+def bench_machine(machine: Machine, *, pinned: bool) -> Machine:
+    """The machine as a row's process saw it: one CPU if it was pinned."""
+    return replace(machine, cpus=1) if pinned else machine
+
+
+_NOBODY = Process(name="value bench", space=AddressSpace(()), caller=Caller.HOT)

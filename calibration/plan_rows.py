@@ -1,0 +1,181 @@
+"""The list behind `calibration.plan`: one line a row, `name: bench --options | flags`.
+
+Flags: `quick` (also in a quick calibration), `count` (a fact, not a time), `held-out`, `spread`, `unpinned`, `state`,
+`runtime` (a live parent, after the benches), `processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never fitted.
+"""
+
+from __future__ import annotations
+
+VALUES = """
+loader-cpuids: loader_cpuids --target dynamic | count quick processes=1 reps=1
+static-cpuids: loader_cpuids --target static_glibc | count quick processes=1 reps=1
+syscall: null_syscall | quick processes=6
+clock: clock | quick processes=6
+cpuid: cpuid | quick processes=6
+locked-rmw: locked_rmw | quick processes=6
+pipe: pipe_rw | quick processes=6
+open: open_close | quick processes=6
+enoent: open_enoent | quick processes=6
+mmap: mmap_munmap | quick processes=6
+mprotect: mprotect | processes=6
+clear: page_clear --mib 256 | processes=5
+copy: page_copy --mib 256 | processes=5
+touch-64: touch --pages 64 | quick
+touch-256: touch --pages 256
+touch-1k: touch --pages 1024 | quick
+touch-2k: touch --pages 2048 | processes=6
+touch-sparse: touch --pages 256 --sparse | quick
+touch-thp: touch --pages 16 --thp | quick processes=6
+munmap-16: munmap --pages 16 | quick
+munmap-128: munmap --pages 128 | quick
+munmap-1k: munmap --pages 1024 | quick
+munmap-4k: munmap --pages 4096 | processes=6
+munmap-sparse: munmap --pages 256 --sparse | quick
+munmap-thp: munmap --pages 16 --thp | quick processes=6
+cow-64: cow --pages 64 | quick
+cow-1k: cow --pages 1024 | quick processes=6
+cow-gone: cow --pages 1024 --gone | quick processes=6
+cow-thp: cow --pages 8 --thp | processes=6
+cow-thp-gone: cow --pages 8 --thp --gone | processes=6
+file-read: file_fault --pages 1024 | quick
+file-write: file_write --pages 512 | quick
+noexec: exec_noexec | quick
+exec-enoent: exec_enoent | quick
+wake-same: wake --same | quick
+wake-hot: wake --other --gap-us 5 | quick unpinned processes=6
+wake-200us: wake --other --gap-us 100 | quick unpinned processes=6
+wake-2ms: wake --other --gap-us 1500 | quick unpinned processes=6
+wake-20ms: wake --other --gap-us 20000 | unpinned processes=4
+"""
+
+FORKS = """
+clone-vm: clone_vm_exit | quick processes=24
+vfork: vfork_exit | quick processes=24
+fork-0: fork_touched --pages 0 | quick processes=24
+fork-256: fork_touched --pages 256 | quick
+fork-4k: fork_touched --pages 4096 | quick
+fork-16k: fork_touched --pages 16384 | quick processes=8
+fork-rewrite-4k: fork_touched --pages 4096 --rewrite | quick
+fork-rewrite-16k: fork_touched --pages 16384 --rewrite | processes=8
+fork-tables-64: fork_sparse --tables 64 | quick
+fork-tables-32: fork_sparse --tables 32
+fork-tables-128: fork_sparse --tables 128
+fork-tables-512: fork_sparse --tables 512 | quick
+fork-gib: fork_sparse --gib 24 | quick
+fork-thp-16: fork_thp --huge 16
+fork-thp-64: fork_thp --huge 64 | quick
+fork-folio-16k: fork_folios --kib 16 --pages 8192 | processes=8
+fork-folio-64k: fork_folios --kib 64 --pages 8192 | processes=8
+fork-folio-512k: fork_folios --kib 512 --pages 8192 | processes=8
+fork-anon-empty: fork_vmas --kind anon_empty --vmas 400 | quick
+fork-anon-page: fork_vmas --kind anon_page --vmas 400 | quick
+fork-file-clean: fork_vmas --kind file_clean --vmas 400 | quick
+fork-file-dirty: fork_vmas --kind file_dirty --vmas 400
+fork-guard: fork_vmas --kind guard --vmas 400
+fork-anon-empty-3k: fork_vmas --kind anon_empty --vmas 3000 | processes=6
+fork-anon-page-3k: fork_vmas --kind anon_page --vmas 3000 | processes=6
+fork-dontfork: fork_vmas --kind dontfork --vmas 400
+fork-shared: fork_vmas --kind shared_anon --vmas 400
+fork-chain: fork_chain --depth 6 --vmas 200
+fork-file-ptes: fork_file_ptes --pages 8192 | quick processes=8
+fork-fds-high: fork_fds --high 8000 | quick
+fork-fds-open: fork_fds --open 1000 | quick
+fork-threads: fork_threads --threads 100 | quick
+fork-threads-raw: fork_threads --threads 100 --mech fork_raw
+fork-running: fork_threads --running 1 | unpinned milestones=call processes=16
+"""
+
+EXECS = """
+exec-tiny: exec_target --target tiny_static | quick processes=20
+exec-tiny-args: exec_target --target tiny_static --env-bytes 65536 | quick
+exec-tiny-fds: exec_target --target tiny_static --cloexec 200
+exec-static: exec_target --target static_glibc
+exec-static-pie: exec_target --target static_pie | held-out
+exec-dynamic: exec_target --target dynamic | quick processes=20
+exec-dynamic-main: exec_target --target dynamic_main | quick processes=16
+exec-libs-8: exec_target --target libs --libs 8
+exec-libs-24: exec_target --target libs --libs 24 | quick
+exec-libs-relative: exec_target --target libs --libs 4 --relative 20000 | quick
+exec-libs-dirty: exec_target --target libs --libs 4 --relative 800 --rel-spread 200
+exec-libs-lookups-near: exec_target --target libs --libs 2 --exports 500 --lookups 2000 | quick
+exec-libs-lookups-far: exec_target --target libs --libs 24 --exports 200 --lookups 200
+"""
+
+STATES = """
+cold-clone-vm: clone_vm_exit --cold-ms 20 | state quick processes=6
+cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=8
+cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=5
+cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=5
+cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=6
+cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=6
+order-64k: fork_touched --pages 65536 --hog-mib 1024 | state processes=4
+order-128k: fork_touched --pages 131072 --hog-mib 1024 | state processes=4 reps=5
+order-256k: fork_touched --pages 262144 --hog-mib 1024 | state processes=4 reps=4
+order-512k: fork_touched --pages 524288 --hog-mib 1024 | state processes=3 reps=3
+random-16k: fork_touched --pages 16384 --order random | state processes=4
+random-64k: fork_touched --pages 65536 --order random | state processes=4
+random-256k: fork_touched --pages 262144 --order random | state processes=3 reps=4
+random-512k: fork_touched --pages 524288 --order random | state processes=4 reps=3
+random-1m: fork_touched --pages 1048576 --order random | state processes=3 reps=3
+first-64k: fork_touched --pages 65536 --first | state processes=6 reps=1
+"""
+
+RUNTIMES = """
+jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 64 | runtime quick unpinned processes=3
+jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 64 | runtime quick processes=3 milestones=reaped
+jdk-fork: live/jvm --mech jdk-fork --heap-mib 64 | runtime held-out processes=2 milestones=reaped
+cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime quick processes=4
+cpython-os-fork: live/cpython --mech cpython-os-fork --heap-mib 16 | runtime quick processes=3
+cpython-fork: live/cpython --mech cpython-fork --heap-mib 16 | runtime held-out processes=2
+"""
+
+SPREADS = """
+spread-fork: fork_touched --pages 0 | spread unpinned quick processes=12 reps=20
+spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=12
+spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
+spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-vfork: vfork_exit | spread unpinned quick processes=12 reps=20
+spread-exec: exec_target --target dynamic | spread unpinned quick processes=12 reps=20
+spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-spawn: exec_target --mech posix_spawn --target dynamic | spread unpinned processes=12 reps=20
+"""
+
+HELD_OUT = """
+held-ro-1k: fork_touched --pages 1024 | held-out
+held-ro-10k: fork_touched --pages 10000 | held-out
+held-ro-32k: fork_touched --pages 32768 | held-out processes=6
+held-ro-96k: fork_touched --pages 98304 --hog-mib 1024 | held-out state processes=4
+held-random-96k: fork_touched --pages 98304 --order random | held-out state processes=4
+held-random-768k: fork_touched --pages 786432 --order random | held-out state processes=3 reps=3
+held-rw-10k: fork_touched --pages 10000 --rewrite | held-out
+held-sparse-200: fork_sparse --tables 200 | held-out
+held-sparse-1200: fork_sparse --tables 1200 | held-out processes=6
+held-thp-32: fork_thp --huge 32 | held-out
+held-thp-200: fork_thp --huge 200 | held-out processes=6
+held-empty-1k: fork_vmas --kind anon_empty --vmas 1000 | held-out
+held-page-150: fork_vmas --kind anon_page --vmas 150 | held-out
+held-page-1k: fork_vmas --kind anon_page --vmas 1000 | held-out
+held-file-200: fork_vmas --kind file_clean --vmas 200 | held-out
+held-dirty-200: fork_vmas --kind file_dirty --vmas 200 | held-out
+held-dontfork: fork_vmas --kind dontfork --vmas 200 | held-out
+held-wipeonfork: fork_vmas --kind wipeonfork --vmas 400 | held-out
+held-shared: fork_vmas --kind shared_anon --vmas 200 | held-out
+held-fds: fork_fds --high 500 --open 300 | held-out
+held-threads: fork_threads --threads 40 | held-out
+held-mix-a: fork_mix --pages 3000 --tables 40 --anon-page 60 --file-clean 80 --open 50 --threads 10 | held-out
+held-mix-b: fork_mix --pages 20000 --huge 24 --anon-empty 100 --file-dirty 50 --high 256 | held-out
+held-mix-c: fork_mix --pages 500 --tables 300 --anon-page 300 --file-clean 150 --threads 30 | held-out
+held-jvm: fork_mix --pages 60000 --anon-empty 60 --anon-page 50 --file-clean 55 --file-dirty 15 --threads 20 | held-out
+held-vfork-fds: vfork_exit --high 1000 | held-out
+held-raw: fork_touched --pages 2048 --mech fork_raw | held-out
+held-fork-exec: exec_target --mech fork --target dynamic_main | held-out
+held-spawn: exec_target --mech posix_spawn --target dynamic | held-out
+held-libs-16: exec_target --target libs --libs 16 --exports 100 --relative 500 --lookups 100 | held-out
+"""
+
+
+def _lines(*blocks: str) -> tuple[str, ...]:
+    return tuple(line for block in blocks for line in block.strip().splitlines())
+
+
+PLAN: tuple[str, ...] = _lines(VALUES, FORKS, EXECS, STATES, RUNTIMES, SPREADS, HELD_OUT)

@@ -1,0 +1,114 @@
+"""Where tasks land, and how much times spread, from the unpinned pass.
+
+Placements are counted from the CPUs that the benches record. Spread is measured time ÷ the model's quiet time at the
+placement that the sample itself had, pooled by class of path: so that modes and scatter are not mixed up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from calibration.observations import Observation
+from calibration.quantiles import quantile
+from calibration.samples import Run, Sample
+from model.costs import CostTable
+from model.machine import Machine, Placement, Spread
+from model.process import Caller
+from model.scenario import Scenario
+from model.simulation import family_of, run_once
+from model.spread import path_class
+
+LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+LATE = 0.9
+"""A caller that gets its CPU back after so much of the child's whole life has waited for the child's end."""
+RARE = 0.02
+"""Placements seen less often than this are left out."""
+LONGEST = 100.0
+"""A sample so many times its quiet time is an accident of the host, not of the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadRow:
+    """The unpinned runs of one row and what they ran."""
+
+    name: str
+    scenario: Scenario
+    runs: tuple[Run, ...]
+
+    @property
+    def family(self) -> str:
+        """Key of its placements: the mechanism's family, `-cold` behind it for a cold caller."""
+        return placement_key(family_of(self.scenario.spawn), self.scenario.parent.caller)
+
+
+def placement_key(family: str, caller: Caller) -> str:
+    """Key under which a machine keeps the placements of a family of mechanisms."""
+    return f"{family}-cold" if caller is Caller.COLD else family
+
+
+def spread_rows(rows: Sequence[Observation], kept: Mapping[str, list[Run]]) -> list[SpreadRow]:
+    """The rows of the unpinned pass, one for each whatever its intervals."""
+    found = {each.row.row.name: each.scenario for each in rows if each.row.role == "spread"}
+    return [SpreadRow(name, scenario, tuple(kept[name])) for name, scenario in found.items()]
+
+
+def placement_of(sample: Sample, family: str) -> tuple[str, str]:
+    """Child's CPU and caller's wake-up that a sample shows."""
+    before, after, child = sample.caller_cpu_before, sample.caller_cpu_after, sample.child_cpu
+    where = "same" if child is None or child == before else "other"
+    if not family.startswith("vfork"):
+        return where, "preempt"
+    late = sample.call_ns is not None and sample.reaped_ns is not None and sample.call_ns > LATE * sample.reaped_ns
+    if late:
+        return where, "queue"
+    return where, "other" if after != child else "preempt"
+
+
+def placements(rows: Iterable[SpreadRow]) -> dict[str, tuple[Placement, ...]]:
+    """Placements by family, likeliest first, with the share of samples that had them."""
+    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for row in rows:
+        for run in row.runs:
+            counts[row.family].update(placement_of(sample, row.family) for sample in run.timed)
+    return {family: _weighted(found) for family, found in counts.items() if found}
+
+
+def _weighted(found: Counter[tuple[str, str]]) -> tuple[Placement, ...]:
+    total = sum(found.values())
+    kept = [(mode, count) for mode, count in found.most_common() if count >= RARE * total]
+    kept_total = sum(count for _, count in kept)
+    return tuple(Placement(child=child, waker=waker, weight=count / kept_total) for (child, waker), count in kept)
+
+
+def spreads(rows: Iterable[SpreadRow], machine: Machine, costs: CostTable) -> dict[str, Spread]:
+    """Spread by class of path."""
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        quiet: dict[tuple[str, str], tuple[str, float]] = {}
+        for run in row.runs:
+            for sample in run.timed:
+                mode = placement_of(sample, row.family)
+                if mode not in quiet:
+                    quiet[mode] = _quiet(row.scenario, machine, costs, Placement(child=mode[0], waker=mode[1]))
+                kind, quiet_ns = quiet[mode]
+                if sample.reaped_ns is not None and sample.reaped_ns < LONGEST * quiet_ns:
+                    ratios[kind].append(sample.reaped_ns / quiet_ns)
+    return {kind: spread_from(values) for kind, values in ratios.items() if len(values) >= len(LEVELS)}
+
+
+def _quiet(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> tuple[str, float]:
+    run = run_once(scenario, machine, costs, placement)
+    return path_class(run.path_to("reaped")), run.milestones["reaped"]
+
+
+def spread_from(ratios: Sequence[float]) -> Spread:
+    """The distribution of some ratios at fixed levels."""
+    return Spread(levels=LEVELS, ratios=tuple(quantile(ratios, level) for level in LEVELS))
+
+
+def with_spread(machine: Machine, rows: Sequence[SpreadRow], costs: CostTable) -> Machine:
+    """The machine with placements and spread from its unpinned pass."""
+    placed = replace(machine, placements={**machine.placements, **placements(rows)})
+    return replace(placed, spread={**placed.spread, **spreads(rows, placed, costs)})

@@ -1,0 +1,128 @@
+"""The programs that a bench executes: generated and compiled here, so that what is in them is known."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from calibration.build import BENCH_DIR, Builder
+from calibration.errors import BadInput
+
+_COMMON = ("-O2", "-std=gnu11", "-fno-stack-protector", "-Wl,-e,stamp_start", "-Wl,-z,now")
+#: All start at an entry of their own that takes the time; *_glibc, static_pie and dynamic_main then go on into libc.
+KINDS: dict[str, tuple[str, ...]] = {
+    "tiny_static": ("-static", "-nostdlib", "-fno-pie", "-no-pie"),
+    "tiny_pie": ("-static-pie", "-nostdlib", "-fPIE"),
+    "static_glibc": ("-DWITH_LIBC", "-static", "-fno-pie", "-no-pie"),
+    "static_pie": ("-DWITH_LIBC", "-static-pie", "-fPIE"),
+    "dynamic": ("-DLINKS_LIBC", "-fPIE", "-pie", "-Wl,--no-as-needed"),
+    "dynamic_main": ("-DWITH_LIBC", "-fPIE", "-pie", "-Wl,--no-as-needed"),
+    "libs": ("-DLINKS_LIBC", "-fPIE", "-pie", "-Wl,--no-as-needed", "-Wl,--hash-style=gnu"),
+}
+_LIBRARY_FLAGS = ("-shared", "-nostdlib", "-Wl,-z,now", "-Wl,--hash-style=gnu", "-Wl,--allow-shlib-undefined")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSpec:
+    """A target: its kind, and for `libs` what each of its libraries holds.
+
+    Attributes:
+        kind: one of KINDS.
+        libs: number of libraries beside libc.
+        exports: functions that each exports.
+        relative: relative relocations of each.
+        rel_spread: pages over which these are spread (0: densely packed).
+        lookups: symbolic references of each, all to distinct symbols that the last library defines, so that a look-up
+            passes the program and every library.
+    """
+
+    kind: str
+    libs: int = 0
+    exports: int = 0
+    relative: int = 0
+    rel_spread: int = 0
+    lookups: int = 0
+
+
+def target_of(args: Sequence[str]) -> TargetSpec | None:
+    """The target that a bench's arguments name with --target and its kin, None if they name none.
+
+    Raises:
+        BadInput: an unknown kind, or a count that is no number.
+    """
+    given = dict(pairwise(args))
+    kind = given.get("--target")
+    if kind is None:
+        return None
+    if kind not in KINDS:
+        raise BadInput(f"--target {kind}", "no such target", "one of: " + " ".join(KINDS))
+    counts: dict[str, int] = {}
+    for name in ("libs", "exports", "relative", "rel_spread", "lookups"):
+        text = given.get("--" + name.replace("_", "-"), "0")
+        if not text.isdecimal():
+            raise BadInput(f"--{name} {text}", "not a number", "give a count")
+        counts[name] = int(text) if kind == "libs" else 0
+    return TargetSpec(kind=kind, **counts)
+
+
+def library_source(spec: TargetSpec, index: int) -> str:
+    """Assembly of one library: exports, symbolic references, relative relocations."""
+    lines = ["    .text"]
+    names = [f"export_{index}_{i}" for i in range(spec.exports)]
+    if index == spec.libs - 1:
+        names += [f"target_{i}" for i in range(spec.lookups)]
+    for name in names:
+        lines += [f"    .globl {name}", f"    .type {name}, %function", f"{name}:", "    ret", f"    .size {name}, 1"]
+    lines += ["    .data", "    .balign 8", "anchor:", "    .quad 0"]
+    lines += [f"    .quad target_{i}" for i in range(spec.lookups)]
+    pages = max(spec.rel_spread, 1)
+    for page in range(pages):
+        if spec.rel_spread:
+            lines.append("    .balign 4096")
+        lines += ["    .quad anchor"] * (spec.relative * (page + 1) // pages - spec.relative * page // pages)
+    lines.append('    .section .note.GNU-stack,"",%progbits')
+    return "\n".join(lines) + "\n"
+
+
+def _build_library(builder: Builder, spec: TargetSpec, index: int, scratch: Path, final: Path) -> Path:
+    source, made = scratch / f"lib{index:03d}.s", scratch / f"lib{index:03d}.so"
+    source.write_text(library_source(spec, index))
+    # a name with a slash is opened as it is: no search path is tried
+    builder.compile([*_LIBRARY_FLAGS, f"-Wl,-soname,{final / made.name}", "-o", str(made), str(source)])
+    return made
+
+
+def build_target(spec: TargetSpec, builder: Builder) -> Path:
+    """The executable of a target, built if need be; its libraries lie beside it.
+
+    Raises:
+        BuildError: the compiler cannot make this kind (say, there is no static libc).
+        BadInput: no compiler, or a cache that cannot be written.
+    """
+    source = BENCH_DIR / "targets" / "target.c"
+    texts = (source.read_text(), (BENCH_DIR / "stamp.h").read_text(), library_source(spec, max(spec.libs - 1, 0)))
+    flags = (*_COMMON, *KINDS[spec.kind])
+    key = builder.key(*texts, *flags, *_LIBRARY_FLAGS, repr(astuple(spec)))
+    final = builder.make_folder("targets") / f"{spec.kind}-{key}"
+    if (final / "target").exists():
+        return final / "target"
+    scratch = Path(tempfile.mkdtemp(dir=final.parent))
+    try:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            libraries = list(
+                pool.map(lambda index: _build_library(builder, spec, index, scratch, final), range(spec.libs))
+            )
+        builder.compile([*flags, "-o", str(scratch / "target"), str(source), *map(str, libraries)])
+        try:
+            scratch.rename(final)
+        except OSError:
+            if not (final / "target").exists():  # else somebody else was faster
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return final / "target"

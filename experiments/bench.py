@@ -1,0 +1,209 @@
+"""`make bench`: what an answer costs. Every figure stands beside a plain one of the same run: only ratios travel."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import simpy
+
+from calibration.capture.parent_file import read_parent
+from calibration.capture.synthetic import synthetic_parent
+from calibration.errors import BadInput
+from calibration.machine_file import BUNDLED, MachineFile, find_machine
+from experiments.bundled_images import bundled_image
+from experiments.scenarios import DEFAULT_PARENT, DEFAULT_VIA, HELPER_NAMES, JDK_VIA
+from model.kernel.memory import mm_counts
+from model.process import Caller, Process, Runtime
+from model.scenario import Scenario, Spawn, spawn_and_wait
+from model.simulation import Run, family_of, run_once, simulate
+from model.units import NS_PER_MS, NS_PER_S
+
+ROUNDS = 7
+"""The best of so many, all things measured in turn."""
+TIMEOUTS = 20_000
+MECHANISMS = (*DEFAULT_VIA, *JDK_VIA)
+JVM_VMAS = 1000
+SIZES = {"1 MiB": 1 << 20, "1 GiB": 1 << 30, "1 TiB": 1 << 40}
+COMMANDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Entries of the ledgers, events of the model and timeouts of a bare SimPy loop, each a second."""
+
+    charges: float
+    events: float
+    timeouts: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """One size of a parent: what its simulation needs; `elapsed_ns` of one call of simulate()."""
+
+    size: str
+    charges: int
+    events: int
+    elapsed_ns: float
+
+
+def best_ns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Least time of each work, in ns; they take turns, so that a disturbance meets all of them."""
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            begin = time.perf_counter_ns()
+            work()
+            best[name] = min(best[name], time.perf_counter_ns() - begin)
+    return best
+
+
+def spawn_of(mechanism: str) -> Spawn:
+    """A spawn of /bin/true, from the bundled images: the figures do not depend on this host's files."""
+    helper = HELPER_NAMES.get(mechanism)
+    return Spawn(
+        mechanism=mechanism, target=bundled_image("true"), helper=bundled_image(helper) if helper is not None else None
+    )
+
+
+def bare_loop(count: int) -> None:
+    """SimPy with nothing around it: one process, `count` timeouts."""
+    env = simpy.Environment()
+
+    def tick() -> Generator[simpy.Event, None, None]:
+        for _ in range(count):
+            yield env.timeout(1.0)
+
+    env.process(tick())
+    env.run()
+
+
+def rates(file: MachineFile, *, rounds: int = ROUNDS, timeouts: int = TIMEOUTS) -> Rates:
+    """The model's rates over all mechanisms of the bundled JVM, at the likeliest placement of each, and SimPy's own."""
+    parent, machine = read_parent(DEFAULT_PARENT), file.machine
+    scenarios = [spawn_and_wait(parent, spawn_of(each), rules=machine.rules) for each in MECHANISMS]
+    cold = parent.caller is Caller.COLD
+    placements = [machine.placements_of(family_of(each.spawn), cold=cold)[0] for each in scenarios]
+
+    def model() -> list[Run]:
+        return [run_once(s, machine, file.costs, p) for s, p in zip(scenarios, placements, strict=True)]
+
+    runs = model()
+    best = best_ns({"model": model, "bare": lambda: bare_loop(timeouts)}, rounds)
+    charges = sum(len(task.ledger) for run in runs for task in run.system.tasks)
+    events = sum(run.system.events for run in runs)
+    return Rates(
+        charges=charges / best["model"] * NS_PER_S,
+        events=events / best["model"] * NS_PER_S,
+        timeouts=timeouts / best["bare"] * NS_PER_S,
+    )
+
+
+def jvm_of(vmas: int) -> Process:
+    """A JVM of 4 GiB with so many vmas."""
+    own = len(synthetic_parent(0).space.vmas) - 1
+    return replace(synthetic_parent(4 << 30, vmas=vmas - own), name="jvm", runtime=Runtime.JVM, threads=40)
+
+
+def jvm_ns(file: MachineFile, *, rounds: int = ROUNDS) -> dict[str, float]:
+    """simulate() of FORK by a JVM with 1,000 vmas: when its address space is new to the model, and when it is not."""
+    scenario = spawn_and_wait(jvm_of(JVM_VMAS), spawn_of("jdk-fork"), rules=file.machine.rules)
+
+    def new() -> None:
+        mm_counts.cache_clear()
+        simulate(scenario, file.machine, file.costs)
+
+    return best_ns({"new": new, "known": lambda: simulate(scenario, file.machine, file.costs)}, rounds)
+
+
+def flat(file: MachineFile, *, rounds: int = ROUNDS) -> list[Flat]:
+    """simulate() of fork, exec and wait by parents of one written vma each, from 1 MiB to 1 TiB."""
+    scenarios = {
+        name: spawn_and_wait(synthetic_parent(size), spawn_of("fork"), rules=file.machine.rules)
+        for name, size in SIZES.items()
+    }
+    found = {name: simulate(each, file.machine, file.costs) for name, each in scenarios.items()}
+    best = best_ns({name: _simulating(each, file) for name, each in scenarios.items()}, rounds)
+    return [
+        Flat(size=name, charges=each.charges, events=each.events, elapsed_ns=best[name]) for name, each in found.items()
+    ]
+
+
+def commands_ns(file: MachineFile, *, rounds: int = COMMANDS) -> dict[str, float]:
+    """`spawncost predict` as a whole command, and an interpreter that does nothing.
+
+    Raises:
+        BadInput: the command fails.
+    """
+    script = Path(sys.executable).with_name("spawncost")
+    spawncost = [str(script)] if script.is_file() else [sys.executable, "-m", "experiments.cli.main"]
+    machine = str(file.path) if file.path is not None else BUNDLED
+    words = {"predict": [*spawncost, "predict", "--machine", machine], "python": [sys.executable, "-c", "pass"]}
+    return best_ns({name: _running(each) for name, each in words.items()}, rounds)
+
+
+def _simulating(scenario: Scenario, file: MachineFile) -> Callable[[], object]:
+    return lambda: simulate(scenario, file.machine, file.costs)
+
+
+def _running(words: Sequence[str]) -> Callable[[], object]:
+    def run() -> None:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BadInput(" ".join(words), f"it ends with {done.returncode}: {done.stderr.strip()}", "see above")
+
+    return run
+
+
+def text_of(file: MachineFile, *, rounds: int = ROUNDS, commands: int = COMMANDS) -> str:
+    """All figures as text of at most 80 columns."""
+    speed, jvm, sizes = rates(file, rounds=rounds), jvm_ns(file, rounds=rounds), flat(file, rounds=rounds)
+    whole = commands_ns(file, rounds=commands)
+    first = sizes[0]
+    lines = [
+        f"machine file {file.machine.name} ({file.origin}); best of {rounds}, of {commands} for commands",
+        "",
+        f"the model, {len(MECHANISMS)} mechanisms of {DEFAULT_PARENT}, beside a bare SimPy loop",
+        f"  charges                 {speed.charges:>12,.0f} /s",
+        f"  events                  {speed.events:>12,.0f} /s",
+        f"  bare timeouts           {speed.timeouts:>12,.0f} /s",
+        f"  charges : bare timeouts {speed.charges / speed.timeouts:>12.2f}",
+        f"  events : bare timeouts  {speed.events / speed.timeouts:>12.2f}",
+        "",
+        f"simulate() of jdk-fork by a JVM of {JVM_VMAS:,} vmas",
+        f"  address space is new    {jvm['new'] / NS_PER_MS:>12.2f} ms",
+        f"  counted before          {jvm['known'] / NS_PER_MS:>12.2f} ms",
+        "",
+        f"{'simulate() of fork by a parent of':<34} {'charges':>8} {'events':>8} {'time':>8}",
+        *(
+            f"  {each.size:<32} {each.charges:>8} {each.events:>8} {each.elapsed_ns / first.elapsed_ns:>8.2f}"
+            for each in sizes
+        ),
+        "",
+        "whole commands",
+        f"  spawncost predict       {whole['predict'] / NS_PER_S:>12.3f} s",
+        f"  python -c pass          {whole['python'] / NS_PER_S:>12.3f} s",
+        f"  ratio                   {whole['predict'] / whole['python']:>12.1f}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures; the return value is the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument("--machine", default=BUNDLED, metavar="NAME|FILE", help="machine file (bundled)")
+    try:
+        sys.stdout.write(text_of(find_machine(parser.parse_args(argv).machine)))
+    except BadInput as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""`spawncost calibrate`: measure this machine and write its machine file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def calibrate(
+        out: Annotated[Path | None, typer.Option(help="Machine file to write; default: this host's own.")] = None,
+        quick: Annotated[bool, typer.Option("--quick", help="Within a minute; the rest is inherited.")] = False,
+        resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> None:
+        """Measure this machine, fit its prices, and write its machine file."""
+        from calibration.calibrate import calibrate as run
+
+        date = datetime.now(UTC).isoformat(timespec="minutes")
+        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume)
+        document = _document(done)
+        if as_json:
+            print(json.dumps(document, indent=1))
+        else:
+            print(_text(document))
+
+
+class _Progress:
+    """Progress with the time left, on stderr: one line that is written over, or nothing if nobody watches."""
+
+    def __init__(self) -> None:
+        from time import monotonic
+
+        self._now = monotonic
+        self._start = monotonic()
+        self._shown = 0.0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = self._now()
+        if not sys.stderr.isatty() or now - self._shown < 0.2:
+            return
+        self._shown = now
+        spent = now - self._start
+        left = f", about {spent / done * (total - done):.0f} s left" if done > 10 and total else ""
+        print(f"\r\x1b[K{done}/{total} {what}{left}", end="", file=sys.stderr, flush=True)
+
+
+def _document(done: object) -> dict[str, object]:
+    from calibration.calibrate import Calibration
+    from calibration.quantiles import quantile
+
+    assert isinstance(done, Calibration)
+    errors = [abs(each.error) for each in done.assembled.held_out]
+    machine, costs = done.assembled.file.machine, done.assembled.file.costs
+    return {
+        "schema": "spawncost.calibration/1",
+        "machine": machine.name,
+        "file": str(done.path),
+        "samples": str(done.samples),
+        "costs": len(costs.ns),
+        "inherited": sorted(costs.inherited),
+        "rank": done.assembled.fit.rank,
+        "confounded": list(done.assembled.fit.confounded),
+        "noise_floor": machine.noise_floor,
+        "held_out": {
+            "rows": len(errors),
+            "median_error": quantile(errors, 0.5) if errors else None,
+            "p90_error": quantile(errors, 0.9) if errors else None,
+        },
+    }
+
+
+def _text(document: dict[str, object]) -> str:
+    held = document["held_out"]
+    assert isinstance(held, dict)
+    lines = [
+        f"{document['machine']}: {document['costs']} prices, of which {len(document['inherited'])} inherited",  # type: ignore[arg-type]
+        f"noise floor of this run {document['noise_floor']:.1%}",
+    ]
+    if held["rows"]:
+        lines.append(
+            f"{held['rows']} held-out observations: median error {held['median_error']:.1%}, "
+            f"p90 {held['p90_error']:.1%}"
+        )
+    return "\n".join([*lines, f"machine file  {document['file']}", f"raw samples   {document['samples']}"])

@@ -1,0 +1,75 @@
+"""The document of `spawncost elf`: what the model sees in a program and its libraries."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from model.elf_image import ElfImage, ElfObject
+
+SCHEMA = "spawncost.elf/1"
+_TOTALS = (
+    "symbol_lookups",
+    "symbol_cache_hits",
+    "relative_relocations",
+    "relr_relocations",
+    "lookup_probes",
+    "dirtied_pages",
+    "constructors",
+)
+_IMAGE = ("vdso_lookups", "malloc_lookups", "tunable_lookups", "ifunc_vdso_lookups", "tables_bytes")
+_SUMMED = (
+    "bloom_rejections",
+    "string_compares",
+    "other_relocations",
+    "irelative_relocations",
+    "copy_relocations",
+    "lazy_jump_slots",
+    "dirtied_bss_pages",
+    "readable_windows",
+    "load_segments",
+    "vmas",
+    "mapped_file_pages",
+    "bss_pages",
+    "failed_opens",
+    "directory_stats",
+    "version_needs",
+    "tls_bytes",
+    "file_bytes",
+)
+
+
+def elf_document(image: ElfImage) -> dict[str, object]:
+    """Everything that an image holds as one JSON document (schema `spawncost.elf/1`).
+
+    Totals are those of start-up over all objects; `symbol_lookups`, `symbol_cache_hits` and `relative_relocations` are
+    LD_DEBUG=statistics' number of relocations, from cache, relative. `interpreter` is what the kernel opens next: the
+    `#!` interpreter of a script, PT_INTERP of a dynamic program, null for a static one; `interpreters` is the whole
+    chain. `libraries` are the shared libraries in scope order, `program` and `loader` the two other objects.
+    """
+    chain = [*image.interpreter, *([image.elf_interpreter] if image.elf_interpreter else [])]
+    program, loader = image.program, image.loader
+    document: dict[str, object] = {
+        "schema": SCHEMA,
+        "path": image.path,
+        "kind": image.kind,
+        "loaded_kind": image.loaded_kind,
+        "interpreter": chain[0] if chain else None,
+        "interpreters": chain,
+        "executable": image.executable,
+        "bind_now": image.bind_now,
+        "glibc": image.glibc or None,
+        "argv0": image.argv0,
+        "script_arguments": list(image.script_arguments),
+        "path_components": image.path_components,
+    }
+    document |= {name: getattr(image, name) for name in (*_TOTALS, *_IMAGE)}
+    document |= {name: sum(getattr(each, name) for each in image.objects) for name in _SUMMED}
+    document["program"] = object_row(program) if program else None
+    document["loader"] = object_row(loader) if loader else None
+    document["libraries"] = [object_row(each) for each in image.libraries]
+    return document
+
+
+def object_row(each: ElfObject) -> dict[str, object]:
+    """One object as a row: every field, and its number of vmas."""
+    return {field.name: getattr(each, field.name) for field in fields(each)} | {"vmas": each.vmas}

@@ -1,0 +1,135 @@
+"""What a document must warn of: where the machine file, the parent or the question leave solid ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from calibration.machine_file import MachineFile
+from experiments.scenarios import Notice, Question
+from model.elf_image import ElfImage
+from model.machine import Machine
+from model.prediction import Prediction
+from model.process import Process
+from model.rules import differing, parse_version
+from model.simulation import family_of
+
+STRICT = frozenset({"extrapolates", "other_host", "other_kernel", "rule_not_measured"})
+"""Codes with which `--strict` refuses to answer."""
+_SLACK = 1.05
+"""A parent so little beyond what was measured is no extrapolation."""
+_TWO_MODES = 2.0
+"""p90 over p10 from which a mixture of placements is worth a warning."""
+_RARE = 0.1
+_ASSUMED = {
+    "contiguous": "how far its page frames are neighbours cannot be read: {value:g} is assumed (--contiguous)",
+    "writable": "how much of it was written since its last fork cannot be read: {value:g} is assumed (--writable)",
+    "threads": "its threads were not seen: {value} is assumed",
+    "running_threads": "which of its threads run was not seen: {value} others are assumed",
+    "open_fds": "its descriptors were not seen: {value} are assumed",
+    "highest_fd": "its highest descriptor was not seen: {value} is assumed",
+    "cloexec_fds": "which descriptors exec closes was not seen: {value} are assumed",
+    "runtime": "which runtime it is was not seen: {value} is assumed",
+    "resident": "what is resident was spread over the mappings by their size (maps has no counts)",
+    "vmas": "nothing tells whether its list of mappings is whole",
+    "folio_pages": "the sizes of its folios cannot be read: 4 KiB is assumed",
+    "pte_spans": "where in its mappings pages lie cannot be read: they are taken as dense",
+}
+
+Reading = Callable[[Process, ElfImage], float]
+_SPACE: Mapping[str, Reading] = {
+    "anon_ptes": lambda parent, target: parent.space.total("anon_ptes"),
+    "file_ptes": lambda parent, target: parent.space.total("file_ptes"),
+    "swap_ptes": lambda parent, target: parent.space.total("swap_ptes"),
+    "huge_pmds": lambda parent, target: parent.space.total("huge_pmds"),
+    "hugetlb_pages": lambda parent, target: parent.space.total("hugetlb_pages"),
+    "pte_tables": lambda parent, target: parent.space.tables.pte,
+    "vmas": lambda parent, target: len(parent.space.vmas),
+    "anon_vma_chain": lambda parent, target: max((vma.anon_vma_chain for vma in parent.space.vmas), default=1),
+    "threads": lambda parent, target: parent.threads,
+    "running_threads": lambda parent, target: parent.running_threads,
+}
+"""Attributes that only matter where the mm is copied."""
+_ALWAYS: Mapping[str, Reading] = {
+    "fds": lambda parent, target: parent.open_fds,
+    "open_fds": lambda parent, target: parent.open_fds,
+    "fd_slots": lambda parent, target: parent.fd_slots,
+    "highest_fd": lambda parent, target: parent.highest_fd,
+    "libraries": lambda parent, target: len(target.libraries),
+    "relative_relocations": lambda parent, target: target.relative_relocations,
+    "symbol_lookups": lambda parent, target: target.symbol_lookups,
+}
+
+
+def extrapolations(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
+    """Attributes of the parent and target, as far as they act here, beyond what the machine's benches reached."""
+    acting = {**_ALWAYS, **(_SPACE if "dup_mm_fixed" in prediction.bill.counts else {})}
+    for name, reached in machine.measured.items():
+        if name not in acting:
+            continue
+        value = acting[name](question.parent, question.target)
+        if value > reached * _SLACK:
+            beyond = f"{value / reached:.1f} times the {reached:,.0f}" if reached else "none was"
+            yield Notice("extrapolates", f"{value:,.0f} {name} are {beyond} measured on {machine.name}")
+
+
+def inherited(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
+    """Prices on the path that another machine's file supplied."""
+    counts, costs = prediction.bill.counts, file.costs
+    names = [name for name in counts if name in costs.inherited]
+    if names and prediction.bill.elapsed_ns:
+        share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
+        first = max(names, key=lambda name: counts[name] * costs.price(name))
+        yield Notice("inherited", f"{share:.0%} comes from prices of another machine, most of it {first}")
+
+
+def placements(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
+    """Milestones with two modes because the scheduler places the tasks in several ways."""
+    found = machine.placements_of(family_of(question.scenario(prediction.mechanism).spawn))
+    if sum(each.weight >= _RARE for each in found) < 2:
+        return
+    wide = [name for name, each in prediction.milestones.items() if each.p90_ns > _TWO_MODES * each.p10_ns]
+    if wide:
+        likeliest = found[0]
+        text = f"{', '.join(wide)} can have two modes: the likeliest placement (child on {_cpu(likeliest.child)} CPU, "
+        yield Notice("placement", f"{text}caller's wake-up: {likeliest.waker}) was seen in {likeliest.weight:.0%}")
+
+
+def _cpu(child: str) -> str:
+    return "the caller's" if child == "same" else "another"
+
+
+def of_prediction(file: MachineFile, question: Question, prediction: Prediction) -> tuple[Notice, ...]:
+    """Warnings that hold for one mechanism."""
+    return (
+        *extrapolations(file.machine, question, prediction),
+        *inherited(file, prediction),
+        *placements(file.machine, question, prediction),
+    )
+
+
+def of_question(file: MachineFile, question: Question, host: str) -> tuple[Notice, ...]:
+    """Warnings that hold whatever the mechanism.
+
+    Args:
+        host: the name that a machine file of this host would bear; empty: it does not matter.
+    """
+    return (*_of_machine(file, question, host), *_of_parent(question.parent), *question.notices)
+
+
+def _of_machine(file: MachineFile, question: Question, host: str) -> Iterator[Notice]:
+    machine = file.machine
+    if host and machine.name != host:
+        yield Notice("other_host", f"the prices are those of {machine.name}, this host is {host}")
+    if question.kernel and parse_version(question.kernel) != parse_version(machine.kernel or "0"):
+        kernel = machine.kernel or "an unknown kernel"
+        yield Notice("other_kernel", f"prices measured on {kernel} under the rules of {question.kernel}")
+    names = differing(question.rules, machine.rules)
+    if names:
+        yield Notice("rule_not_measured", f"not the rules of the measured kernel and libc: {', '.join(names)}")
+
+
+def _of_parent(parent: Process) -> Iterator[Notice]:
+    for name in parent.assumed:
+        text = _ASSUMED.get(name, f"{name} was not seen and is assumed").format(value=getattr(parent, name, ""))
+        code = "assumed_contiguity" if name == "contiguous" else f"assumed_{name}"
+        yield Notice(code, text)

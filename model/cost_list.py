@@ -1,0 +1,246 @@
+"""The list behind `model.costs`: a glossary of every coefficient, grouped by who charges it.
+
+An entry is a head line, `name (per what) by bench`, and what it stands for. An assumed price has the head
+`name (per what) assumed FACTOR × cost` and a line that begins with `Source:`. No task works off a `latency`.
+"""
+
+from __future__ import annotations
+
+KERNEL = """
+syscall (system call) by null_syscall
+    Entry and exit of a system call that does next to nothing.
+clock_gettime (read) by clock
+    clock_gettime(CLOCK_MONOTONIC) through the vdso.
+locked_rmw (operation) by locked_rmw
+    A locked read-modify-write of a line that this CPU holds, such as ClearPageAnonExclusive in
+    mm/memory.c:__copy_present_ptes@v6.18.
+pipe_io (call) by pipe_rw
+    read or write of a few bytes on a pipe: fs/pipe.c:anon_pipe_write@v6.18, anon_pipe_read.
+open_file (file) by open_close
+    openat and close of a file in the dentry cache: fs/open.c:do_sys_openat2@v6.18.
+failed_open (path) by open_enoent
+    openat or stat of a path that does not exist, answered by a negative dentry.
+mmap_pair (pair) by mmap_munmap
+    mmap and munmap of an untouched anonymous range: mm/mmap.c:do_mmap@v6.18, mm/vma.c:do_vmi_munmap.
+munmap_touched (call) by munmap
+    munmap of a range that was written, its pages and tables left out: vma, gather, the local flush.
+mprotect_split (pair) by mprotect
+    Two mprotect calls that split a vma and merge it again: mm/mprotect.c:mprotect_fixup@v6.18.
+context_switch (switch) by wake
+    Wake-up on the same CPU, pick_next_task, switch_mm, return: kernel/sched/core.c:try_to_wake_up@v6.18, __schedule.
+wake_idle_hot (wake-up) latency by wake
+    A wake-up of another CPU that has been idle for less than 20 us.
+wake_idle_200us (wake-up) latency by wake
+    The same, idle for 20 us to 0.5 ms.
+wake_idle_2ms (wake-up) latency by wake
+    The same, idle for 0.5 to 5 ms.
+wake_idle_20ms (wake-up) latency by wake
+    The same, idle for more than 5 ms.
+ipi_round (flush) latency by fork_threads
+    IPIs to the other CPUs of mm_cpumask and their acknowledgement: arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18.
+copy_process_fixed (call) by clone_vm_exit
+    kernel/fork.c:copy_process@v6.18 without the mm: task_struct, stack, credentials, signals, pid, cgroup, publication;
+    wake_up_new_task.
+dup_mm_fixed (fork) by fork_touched
+    kernel/fork.c:dup_mm@v6.18: mm_struct, pgd, percpu counters, root of __mt_dup, the local TLB flush.
+dup_fd_slot (slot) by fork_fds
+    fs/file.c:dup_fd@v6.18: one slot of the table.
+dup_fd_file (open file) by fork_fds
+    fs/file.c:dup_fd@v6.18: get_file of one open file.
+vm_area_dup (vma) by fork_vmas
+    mm/vma_init.c:vm_area_dup@v6.18, vma_start_write, one maple slot.
+vma_account (vma) by fork_vmas
+    mm/util.c:__vm_enough_memory@v6.18 for a vma with VM_ACCOUNT.
+vm_area_dup_beyond_cache (vma) by fork_vmas
+    What a vma or an anon_vma costs more when the walk outgrows the second-level cache.
+dontcopy_vma (vma) by fork_vmas
+    A vma with MADV_DONTFORK: its slot of the copied tree is cleared, mm/mmap.c:dup_mmap@v6.18.
+anon_vma_fork (vma) by fork_vmas
+    mm/rmap.c:anon_vma_fork@v6.18 with a chain of one.
+anon_vma_chain_link (link) by fork_chain
+    mm/rmap.c:anon_vma_clone@v6.18: one more anon_vma_chain and interval-tree insert.
+vma_link_file (vma) by fork_vmas
+    get_file and the i_mmap insert of mm/mmap.c:dup_mmap@v6.18.
+maple_store_vma (vma) assumed 0.55 × vm_area_dup
+    mas_store of one vma in dup_mmap before __mt_dup (6.1 to 6.7).
+    Source: Peng Zhang, commit d24062914837: 0.48 us a vma before, 0.31 us after, fork and exit together.
+copy_present_pte (pte) by fork_touched
+    mm/memory.c:copy_present_ptes@v6.18 of a write-protected 4 KiB anonymous page: struct page, refcount, mapcount,
+    store.
+copy_pte_beyond_cache (pte) by fork_touched
+    What a pte costs more when struct pages and tables outgrow the last cache that is this CPU's to use.
+copy_scattered_pte (pte) by fork_touched
+    What it costs more when its frame is no neighbour of the one before and struct pages outgrow the cache.
+wrprotect_pte (pte) by fork_touched
+    arch/x86/include/asm/pgtable.h:ptep_set_wrprotect@v6.18 of a writable pte.
+copy_file_pte (pte) by fork_file_ptes
+    copy_present_ptes of a page-cache page in a walked vma.
+copy_folio (folio) by fork_folios
+    copy_present_ptes: one batch, a refcount and a large mapcount.
+copy_folio_pte (pte) by fork_folios
+    The per-pte part of a batch.
+copy_swap_pte (entry) assumed 1.0 × copy_present_pte
+    mm/memory.c:copy_nonpresent_pte@v6.18: swap_duplicate.
+    Source: one atomic reference and one store, as for a present pte; no bench swaps.
+copy_table (table) by fork_sparse
+    mm/memory.c:copy_pte_range@v6.18: a page table of any level allocated, cleared, charged, its 512 entries scanned.
+copy_table_beyond_pcp (table) by fork_sparse
+    What a table costs more once the CPU's free list is empty and its page comes cold.
+copy_huge_pmd (pmd) by fork_thp
+    mm/huge_memory.c:copy_huge_pmd@v6.18: folio reference and a deposited pte table.
+copy_hugetlb_pte (entry) assumed 2.0 × copy_present_pte
+    mm/hugetlb.c:copy_hugetlb_page_range@v6.18: one entry, no deposit.
+    Source: folio reference, rmap and two stores, as for a present pte; no bench reserves hugetlb pages.
+fault_anon (page) by touch
+    mm/memory.c:do_anonymous_page@v6.18: a zeroed 4 KiB page.
+alloc_page_beyond_pcp (page) by touch
+    What an anonymous page costs more once the CPU's free list is empty: mm/page_alloc.c:__rmqueue_pcplist@v6.18.
+fault_pte_table (table) by touch
+    A first fault in a 2 MiB span: its pte table.
+fault_huge (folio) by touch
+    mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18: 2 MiB cleared, a table deposited.
+fault_cow_copy (page) by cow
+    mm/memory.c:wp_page_copy@v6.18: a 4 KiB copy while the page is shared.
+fault_cow_reuse (page) by cow
+    mm/memory.c:wp_page_reuse@v6.18: the page is the writer's alone again.
+split_huge_pmd (pmd) by cow
+    mm/huge_memory.c:__split_huge_pmd@v6.18: first write to a shared pmd mapping, with its full flush.
+huge_pmd_reuse (pmd) by cow
+    mm/huge_memory.c:do_huge_pmd_wp_page@v6.18: the whole pmd mapping is the writer's alone again.
+page_clear (page) by page_clear
+    Clearing 4 KiB beyond the cache.
+page_copy (page) by page_copy
+    Copying 4 KiB beyond the cache.
+fault_file_read (fault) by file_fault
+    mm/memory.c:do_fault_around@v6.18: up to 16 page-cache pages mapped.
+fault_file_write (page) by file_write
+    mm/memory.c:do_cow_fault@v6.18, wp_page_copy of a private file page.
+do_exit_entry (exit) by vfork_exit
+    kernel/exit.c:do_exit@v6.18 up to exit_mm, where a vfork parent is released.
+do_exit_fixed (exit) by clone_vm_exit
+    The rest of do_exit without the mm, SIGCHLD, wait4, release_task.
+exit_mm_fixed (mm) by fork_touched
+    mm/mmap.c:exit_mmap@v6.18: pgd, counters, gather; the child's return from fork.
+remove_vma (vma) by fork_vmas
+    mm/vma.c:remove_vma@v6.18.
+unlink_anon_vma (vma) by fork_vmas
+    mm/rmap.c:unlink_anon_vmas@v6.18 with a chain of one.
+unlink_anon_vma_link (link) by fork_chain
+    One more link of the chain.
+unlink_beyond_cache (vma) by fork_vmas
+    What a vma with an anon_vma costs more to drop when the walk outgrows the second-level cache.
+unlink_file_vma (vma) by fork_vmas
+    mm/vma.c:unlink_file_vma_batch_add@v6.18, fput.
+zap_pte (pte) by fork_touched
+    mm/memory.c:zap_present_ptes@v6.18 of an anonymous page that stays with another mm.
+zap_pte_beyond_cache (pte) by fork_touched
+    What it costs more when struct pages and tables outgrow the last cache that is this CPU's to use.
+zap_scattered_pte (pte) by fork_touched
+    What it costs more with scattered frames beyond the cache.
+free_anon_page (page) by munmap
+    Freeing the page as well: it was this mm's alone.
+free_page_beyond_pcp (page) by munmap
+    What a page costs more to free than the CPU's free list takes back: mm/page_alloc.c:free_pcppages_bulk@v6.18.
+zap_file_pte (pte) by fork_file_ptes
+    zap_present_ptes of a page-cache page that fork mapped.
+zap_image_pte (pte) by exec_target
+    zap_present_ptes of a page-cache page that fault-around mapped into an image.
+zap_folio (folio) by fork_folios
+    zap_present_ptes: one batch of a large folio.
+zap_folio_pte (pte) by fork_folios
+    The per-pte part of a batch.
+free_pte_table (table) by fork_sparse
+    mm/memory.c:free_pgtables@v6.18: one pte table.
+free_table_beyond_cache (table) by fork_sparse
+    What a table costs more to free when the walk outgrows the second-level cache.
+free_upper_table (table) by fork_sparse
+    One pmd or pud table.
+zap_huge_pmd (pmd) by fork_thp
+    mm/huge_memory.c:zap_huge_pmd@v6.18 and its deposited table.
+free_huge_page (folio) by munmap
+    Freeing 2 MiB that were this mm's alone.
+filp_close (open file) by fork_fds
+    fs/open.c:filp_close@v6.18 of one descriptor at exit.
+close_on_exec (open file) by exec_target
+    fs/file.c:do_close_on_exec@v6.18 of one descriptor.
+execve_prepare (execve) by exec_noexec
+    fs/exec.c:do_execveat_common@v6.18 up to begin_new_exec: path walk, open, new mm, argument pages, credentials,
+    header read.
+execve_enoent (miss) by exec_enoent
+    One failed execve of a PATH search.
+execve_fixed (execve) by exec_target
+    begin_new_exec to START_THREAD of fs/binfmt_elf.c:load_elf_binary@v6.18, segments left out; first faults.
+elf_load_segment (segment) by exec_target
+    fs/binfmt_elf.c:elf_load@v6.18: one PT_LOAD of the executable.
+exec_arg_page (page) by exec_target
+    fs/exec.c:copy_strings@v6.18: a page of argv or envp, its later move, its scan.
+image_exit_fixed (exit) by exec_target
+    exit_mmap of a new image: its stack, vdso, and first tables.
+"""
+
+USER = """
+cpuid (instruction) by cpuid
+    One CPUID; under a hypervisor a VM exit.
+reclaim_stack (thread) by fork_threads
+    sysdeps/nptl/fork.h:reclaim_stacks@2.36: the child's walk over one stack, without the copy fault.
+ldso_fixed (start) by exec_target
+    load_elf_interp, ld.so's bootstrap, ld.so.cache, TLS; libc's own mapping is an ldso_object.
+ldso_exit_fixed (exit) by exec_target
+    What exit_mmap costs more for an image with ld.so and libc.
+ldso_object (object) by exec_target
+    elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, mmap of a library, its RELRO.
+ldso_relative (relocation) by exec_target
+    elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
+ldso_lookup (look-up) by exec_target
+    elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
+ldso_probe (probe) by exec_target
+    elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
+constructor_call (call) assumed 10.0 × ldso_relative
+    elf/dl-init.c:call_init@2.36: one indirect call; the constructor's own code is priced 0.
+    Source: a load, a call and a return, about as much as ten relative relocations.
+libc_static_start (run) by exec_target
+    csu/libc-start.c:__libc_start_main@2.36 of a static program: IRELATIVE, TLS, tunables; a main that returns, exit().
+libc_main_exit (run) by exec_target
+    csu/libc-start.c:__libc_start_main@2.36 of a dynamic program, a main that returns, exit().
+"""
+
+COLD = """
+cold_copy_process (spawn) by clone_vm_exit
+    What copy_process costs more after 20 ms of other work or sleep.
+cold_dup_mm (fork) by fork_touched
+    The same for the fixed part of dup_mm.
+cold_vma (vma) by fork_vmas
+    The same for each vma that fork copies.
+cold_pte_table (table) by fork_sparse
+    The same for each pte table or huge pmd that fork copies.
+cold_exit (exit) by clone_vm_exit
+    The same for exit, wait and reap.
+cold_exit_mm (mm) by fork_touched
+    The same for the fixed part of exit_mmap.
+cold_remove_vma (vma) by fork_vmas
+    The same for each vma that exit drops.
+cold_zap_table (table) by fork_sparse
+    The same for each table or huge pmd that exit drops.
+cold_exec (execve) by exec_target
+    The same for an execve.
+cold_ldso (start) by exec_target
+    The same for the loader's run.
+"""
+
+RUNTIMES = """
+jdk_start_fixed (start()) by live/jvm
+    java.lang.ProcessImpl.start@17 in Java, and what of childproc.c is no system call: objects, argument blocks, the
+    hand-over to the reaper thread.
+jdk_reap_fixed (exit) by live/jvm
+    The process reaper thread's way from waitpid to the return of Process.waitFor@17.
+cpython_popen_fixed (Popen()) by live/cpython
+    Lib/subprocess.py:Popen.__init__@3.11 and _posixsubprocess.c:fork_exec.
+cpython_wait_fixed (wait()) by live/cpython
+    Lib/subprocess.py:Popen.wait@3.11.
+cpython_after_fork (fork) by live/cpython
+    The interpreter's own work in a forked child before exec: PyOS_AfterFork_Child@3.11, new hash seed, bytecode.
+"""
+
+KERNEL_LEVEL = (KERNEL, COLD)
+USER_LEVEL = (USER, RUNTIMES)
+"""Costs worked off mostly in user code; those that mix, such as ldso_object with its system calls, count as user."""

@@ -1,0 +1,1 @@
+"""Hardware: CPUs with their queues and idle time."""

@@ -1,0 +1,48 @@
+"""A CPU: who holds it, who waits for it, and since when it has been idle."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Runnable = TypeVar("Runnable")
+"""What a CPU runs: the kernel layer's tasks, which this layer does not know."""
+
+LONG_IDLE_NS = 20e6
+"""Idle time before the scenario starts, for a CPU of which nothing else is known."""
+
+
+@dataclass(slots=True, eq=False)
+class Cpu(Generic[Runnable]):
+    """One logical CPU.
+
+    Attributes:
+        index: its number.
+        current: the task that holds it.
+        queue: runnable tasks that wait for it, next first.
+        idle_since_ns: when the last task left it.
+        left_by: the task that left it last.
+    """
+
+    index: int
+    current: Runnable | None = None
+    queue: deque[Runnable] = field(default_factory=deque)
+    idle_since_ns: float = -LONG_IDLE_NS
+    left_by: Runnable | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody holds it."""
+        return self.current is None
+
+
+def wake_latency(idle_ns: float) -> str:
+    """Name of the latency with which a CPU answers a wake-up after `idle_ns` of idling: deeper states wake later."""
+    if idle_ns < 20e3:
+        return "wake_idle_hot"
+    if idle_ns < 500e3:
+        return "wake_idle_200us"
+    if idle_ns < 5e6:
+        return "wake_idle_2ms"
+    return "wake_idle_20ms"

@@ -1,0 +1,272 @@
+"""What an mm costs to copy and to tear down, by page kind. Counts only; no pte is ever looped over.
+
+`mm/memory.c`, `mm/huge_memory.c`, `mm/hugetlb.c`. Prices stay linear: what depends on size is split into counts here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from model.address_space import AddressSpace, PageTables, Vma, page_tables
+from model.machine import Machine
+from model.rules import Rules
+from model.units import PTRS_PER_TABLE
+
+Counts = dict[str, float]
+
+
+def vma_needs_copy(vma: Vma, rules: Rules) -> bool:
+    """Whether fork walks the page tables of a vma: `mm/memory.c:vma_needs_copy@v6.18`.
+
+    Only if it has an anon_vma; shared and never written private mappings are faulted in again by the child. Before 6.1
+    hugetlb mappings were always walked.
+    """
+    if vma.wipeonfork:
+        return False
+    return vma.anon_vma or (vma.hugetlb_pages > 0 and not rules.hugetlb_lazy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmCounts:
+    """An mm as fork copies it and as its copy is torn down: counts over its vmas, MADV_DONTFORK ones left out.
+
+    Attributes:
+        vmas, dontcopy, accounted, with_anon_vma, chain_links, files: vmas; those left out; those with VM_ACCOUNT; those
+            with an anon_vma; anon_vma_chain entries beyond the first; those linked into a file's i_mmap tree.
+        tables: page tables of the walked vmas.
+        small_ptes: anonymous ptes handled one by one.
+        folios, folio_ptes: batches of large folios and their ptes.
+        file_ptes, swap_ptes, huge_pmds, hugetlb_pages: the rest of what the walked vmas map.
+        private_ptes: anonymous ptes in vmas that may be written: only they are write-protected.
+    """
+
+    vmas: int
+    dontcopy: int
+    accounted: int
+    with_anon_vma: int
+    chain_links: int
+    files: int
+    tables: PageTables
+    small_ptes: int
+    folios: float
+    folio_ptes: int
+    file_ptes: int
+    swap_ptes: int
+    huge_pmds: int
+    hugetlb_pages: int
+    private_ptes: int
+
+
+@lru_cache(maxsize=64)
+def mm_counts(space: AddressSpace, rules: Rules) -> MmCounts:
+    """Count an address space once, whoever forks it how often."""
+    copied = [vma for vma in space.vmas if not vma.dontcopy]
+    walked = [vma for vma in copied if vma_needs_copy(vma, rules)]
+    batched = [vma for vma in walked if vma.folio_pages > 1 and rules.fork_batches_large_folios]
+    chained = [vma for vma in copied if vma.anon_vma and not vma.wipeonfork]
+    folio_ptes = sum(vma.anon_ptes for vma in batched)
+    return MmCounts(
+        vmas=len(copied),
+        dontcopy=len(space.vmas) - len(copied),
+        accounted=sum(vma.account for vma in copied),
+        with_anon_vma=len(chained),
+        chain_links=sum(vma.anon_vma_chain - 1 for vma in chained),
+        files=sum(vma.is_file for vma in copied),
+        tables=page_tables(walked),
+        small_ptes=sum(vma.anon_ptes for vma in walked) - folio_ptes,
+        folios=sum(vma.anon_ptes / vma.folio_pages for vma in batched),
+        folio_ptes=folio_ptes,
+        file_ptes=sum(vma.file_ptes for vma in walked),
+        swap_ptes=sum(vma.swap_ptes for vma in walked),
+        huge_pmds=sum(vma.huge_pmds for vma in walked),
+        hugetlb_pages=sum(vma.hugetlb_pages for vma in walked),
+        private_ptes=sum(vma.anon_ptes for vma in walked if vma.writable_private),
+    )
+
+
+LINES_IN_PAGE = 64
+SCATTER_FULL, FAR_FULL = 1.5, 3.0
+"""How many times as large as a cache a walk must be to find nothing in it: a private one, one that neighbours share.
+Read off forks of 4 Ki to 1 Mi scattered pages, whose price a pte rises in two steps of this shape."""
+LINES = {"vma": 24, "anon_vma": 12, "table": 128, "pte": 1, "folio": 1, "huge_pmd": 66}
+"""Cache lines of 64 bytes that duplicating or dropping one of each touches, rounded: vm_area_struct and its maple slot
+on both sides; anon_vma and anon_vma_chain; both pte tables in full; a struct page."""
+
+
+def footprint_lines(mm: MmCounts) -> float:
+    """Cache lines that a walk over the whole mm touches."""
+    return (
+        LINES["vma"] * mm.vmas
+        + LINES["anon_vma"] * (mm.with_anon_vma + mm.chain_links)
+        + LINES["table"] * (mm.tables.pte + mm.tables.upper)
+        + LINES["pte"] * (mm.small_ptes + mm.file_ptes + mm.swap_ptes)
+        + LINES["folio"] * mm.folios
+        + LINES["huge_pmd"] * mm.huge_pmds
+    )
+
+
+def beyond(count: float, machine: Machine, fact: str) -> float:
+    """The part of a count that a free list of the machine does not hold; none where that was not measured.
+
+    Splitting the count keeps both prices linear.
+    """
+    return max(0.0, count - machine.fact(fact))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misses:
+    """Shares of a walk over an mm that find nothing in the cache any more: what is walked again and again.
+
+    A price that depends on size is two costs: one for all units, one for this share of them. All kinds share the
+    caches, so it is the whole walk's footprint that decides, and what the caller wrote since the walk before.
+
+    Attributes:
+        vmas, tables: in the second-level cache.
+        scattered: ptes whose struct page is no neighbour of the one before and so is not prefetched.
+        far: ptes, in the last cache that is this CPU's to use.
+    """
+
+    vmas: float
+    tables: float
+    scattered: float
+    far: float
+
+
+def misses(mm: MmCounts, machine: Machine, *, contiguous: float, writable: float) -> Misses:
+    """The shares for one walk; zero where the machine's caches were not measured."""
+    lines = footprint_lines(mm)
+    written = LINES_IN_PAGE * writable * mm.private_ptes
+    return Misses(
+        vmas=_gradual(lines + written, machine.fact("l2_lines")),
+        tables=_gradual(lines + written, machine.fact("table_lines")),
+        scattered=(1.0 - contiguous) * _sharp(lines + written, machine.fact("scatter_lines"), SCATTER_FULL),
+        far=_sharp(lines, machine.fact("far_lines"), FAR_FULL),
+    )
+
+
+def _gradual(lines: float, capacity: float) -> float:
+    """What random replacement leaves: the cache keeps its capacity's worth of the walk."""
+    return max(0.0, 1.0 - capacity / lines) if lines else 0.0
+
+
+def _sharp(lines: float, capacity: float, full: float) -> float:
+    """What replacing the least recently used leaves: a walk `full` times as large as the cache finds nothing."""
+    return min(1.0, max(0.0, (lines / capacity - 1.0) / (full - 1.0))) if capacity else 1.0
+
+
+def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses, *, writable: float) -> Counts:
+    """What copying the page tables of a whole mm costs: `mm/memory.c:copy_page_range@v6.18`.
+
+    Charges: copy_table, copy_table_beyond_pcp, copy_present_pte, copy_pte_beyond_cache, copy_scattered_pte,
+    wrprotect_pte, locked_rmw, copy_file_pte, copy_folio, copy_folio_pte, copy_swap_pte, copy_huge_pmd,
+    copy_hugetlb_pte.
+    Leaves out: the scan of empty ptes (part of copy_table), mmu notifiers, pinned pages.
+    """
+    tables = mm.tables.pte + mm.tables.upper
+    return {
+        "copy_table": tables,
+        "copy_table_beyond_pcp": beyond(tables, machine, "pcp_tables"),
+        "copy_present_pte": mm.small_ptes,
+        "copy_pte_beyond_cache": mm.small_ptes * missed.far,
+        "copy_scattered_pte": mm.small_ptes * missed.scattered,
+        "wrprotect_pte": mm.private_ptes * (writable if rules.wrprotect_only_writable else 1.0),
+        "locked_rmw": mm.private_ptes * writable * rules.anon_exclusive,
+        "copy_folio": mm.folios,
+        "copy_folio_pte": mm.folio_ptes,
+        "copy_file_pte": mm.file_ptes,
+        "copy_swap_pte": mm.swap_ptes,
+        "copy_huge_pmd": mm.huge_pmds,
+        "copy_hugetlb_pte": mm.hugetlb_pages,
+    }
+
+
+def zap_page_range(mm: MmCounts, missed: Misses) -> Counts:
+    """What dropping the page tables of a copy costs, every page staying: `mm/memory.c:unmap_vmas@v6.18`.
+
+    Charges: zap_pte, zap_pte_beyond_cache, zap_scattered_pte, zap_file_pte, zap_folio, zap_folio_pte, zap_huge_pmd,
+    free_pte_table, free_table_beyond_cache, free_upper_table.
+    """
+    return {
+        "zap_pte": mm.small_ptes + mm.swap_ptes + mm.hugetlb_pages,
+        "zap_pte_beyond_cache": mm.small_ptes * missed.far,
+        "zap_scattered_pte": mm.small_ptes * missed.scattered,
+        "zap_file_pte": mm.file_ptes,
+        "zap_folio": mm.folios,
+        "zap_folio_pte": mm.folio_ptes,
+        "zap_huge_pmd": mm.huge_pmds,
+        "free_pte_table": mm.tables.pte,
+        "free_table_beyond_cache": mm.tables.pte * missed.tables,
+        "free_upper_table": mm.tables.upper,
+    }
+
+
+def dup_vmas(mm: MmCounts, rules: Rules, missed: Misses) -> Counts:
+    """What the per-vma loop of `mm/mmap.c:dup_mmap@v6.18` costs beside the page tables.
+
+    Charges: vm_area_dup, vma_account, dontcopy_vma, vm_area_dup_beyond_cache, maple_store_vma, anon_vma_fork,
+    anon_vma_chain_link, vma_link_file.
+    Leaves out: hugetlb reservations, userfaultfd, memory policies.
+    """
+    return {
+        "vm_area_dup": mm.vmas,
+        "vma_account": mm.accounted,
+        "dontcopy_vma": mm.dontcopy if rules.vma_tree == "mt_dup" else 0,
+        "vm_area_dup_beyond_cache": (mm.vmas + mm.with_anon_vma) * missed.vmas,
+        "maple_store_vma": mm.vmas if rules.vma_tree == "maple" else 0,
+        "anon_vma_fork": mm.with_anon_vma,
+        "anon_vma_chain_link": mm.chain_links,
+        "vma_link_file": mm.files,
+    }
+
+
+def drop_vmas(mm: MmCounts, missed: Misses) -> Counts:
+    """What `mm/mmap.c:exit_mmap@v6.18` costs for its vmas, page tables left out.
+
+    Charges: remove_vma, unlink_anon_vma, unlink_anon_vma_link, unlink_beyond_cache, unlink_file_vma.
+    """
+    return {
+        "remove_vma": mm.vmas,
+        "unlink_anon_vma": mm.with_anon_vma,
+        "unlink_anon_vma_link": mm.chain_links,
+        "unlink_beyond_cache": mm.with_anon_vma * missed.vmas,
+        "unlink_file_vma": mm.files,
+    }
+
+
+def free_owned(pages: float, machine: Machine) -> Counts:
+    """What zapping and freeing anonymous pages costs that are one mm's alone.
+
+    Charges: zap_pte, free_anon_page, free_page_beyond_pcp.
+    """
+    return {"zap_pte": pages, "free_anon_page": pages, "free_page_beyond_pcp": beyond(pages, machine, "pcp_pages")}
+
+
+def free_tables(tables: float, pages: float, machine: Machine) -> Counts:
+    """What freeing the pte tables of an unmapped range costs, `pages` of which were mapped.
+
+    Charges: free_pte_table, free_table_beyond_cache.
+    """
+    share = _gradual(LINES["table"] * tables + LINES["pte"] * pages, machine.fact("table_lines"))
+    return {"free_pte_table": tables, "free_table_beyond_cache": tables * share}
+
+
+def do_wp_page(pages: float, *, shared: bool) -> Counts:
+    """First writes to 4 KiB pages that a fork has write-protected: `mm/memory.c:do_wp_page@v6.18`.
+
+    Charges: fault_cow_copy while another mm shares them, fault_cow_reuse once they are the writer's alone.
+    """
+    return {"fault_cow_copy" if shared else "fault_cow_reuse": pages}
+
+
+def do_huge_pmd_wp_page(pmds: float, rules: Rules, *, shared: bool) -> Counts:
+    """First writes to pmd mappings that a fork has write-protected: `mm/huge_memory.c:do_huge_pmd_wp_page@v6.18`.
+
+    Charges: huge_pmd_reuse for the writer's own; for shared ones by rule thp_cow split_huge_pmd and one fault_cow_copy
+    each (5.8 and later), or that fault and page_copy of the other 511 pages.
+    """
+    if not shared:
+        return {"huge_pmd_reuse": pmds}
+    if rules.thp_cow == "split_pmd":
+        return {"split_huge_pmd": pmds, "fault_cow_copy": pmds}
+    return {"fault_cow_copy": pmds, "page_copy": pmds * (PTRS_PER_TABLE - 1)}

@@ -1,0 +1,147 @@
+"""Who runs where: blocking, wake-up, the start of a new task, preemption by a wake-up.
+
+Placement is calibrated, not derived: `system.placement` says where a child starts and how a caller is woken.
+"""
+
+from __future__ import annotations
+
+import simpy
+
+from model.hardware.cpu import Cpu, wake_latency
+from model.kernel.task import Path, Task, Theft
+
+
+def release_cpu(task: Task) -> None:
+    """The task leaves its CPU at the simulation's present time; the next in the queue gets it.
+
+    `kernel/sched/core.c:__schedule@v6.18`. The caller has met.
+    """
+    cpu, now = task.cpu, task.system.env.now
+    if cpu.current is not task:
+        return
+    cpu.current, cpu.idle_since_ns, cpu.left_by = None, now, task
+    if cpu.queue:
+        _dispatch(cpu, cpu.queue.popleft(), by=task)
+
+
+def _dispatch(cpu: Cpu[Task], task: Task, *, by: Task) -> None:
+    cpu.current, task.cpu = task, cpu
+    for theft in task.thefts:
+        if theft.until_ns is None:
+            theft.until_ns, theft.ended_by = task.system.env.now, by
+    assert task.dispatched is not None
+    task.dispatched.succeed(by)
+
+
+def _enqueue(task: Task, cpu: Cpu[Task], *, front: bool = False) -> simpy.Event:
+    task.dispatched = task.system.env.event()
+    if front:
+        cpu.queue.appendleft(task)
+    else:
+        cpu.queue.append(task)
+    return task.dispatched
+
+
+def _idle_cpu(task: Task) -> Cpu[Task] | None:
+    """An idle CPU, the one that the task ran on last preferred (`kernel/sched/fair.c:select_idle_sibling@v6.18`)."""
+    if task.cpu.idle:
+        return task.cpu
+    return next((cpu for cpu in task.system.cpus if cpu.idle), None)
+
+
+def block_on(task: Task, event: simpy.Event, what: str) -> Path:
+    """Sleep until `event`, whose value is the task that ends the wait; then get a CPU again."""
+    yield from task.meet()
+    if event.triggered:
+        return
+    release_cpu(task)
+    waker = yield event
+    task.record_wait(task.system.env.now, what, waker)
+    yield from try_to_wake_up(task, waker)
+
+
+def nanosleep(task: Task, time_ns: float) -> Path:
+    """Workload time asleep, the CPU given away: `kernel/sched/core.c:__schedule@v6.18`."""
+    yield from task.meet()
+    release_cpu(task)
+    yield task.system.env.timeout(time_ns)
+    task.sleep(time_ns)
+    yield from try_to_wake_up(task, task)
+
+
+def try_to_wake_up(task: Task, waker: Task) -> Path:
+    """Give a woken task a CPU: an idle one after its wake-up latency, the waker's at once, or a place in the queue.
+
+    `kernel/sched/core.c:try_to_wake_up@v6.18`.
+    Charges: context_switch, wake_idle_*.
+    Leaves out: migration later than the wake-up.
+    """
+    system, now = task.system, task.system.env.now
+    cpu = task.cpu
+    with task.at("try_to_wake_up"):
+        if cpu.idle and cpu.left_by is waker and cpu.idle_since_ns == now:
+            cpu.current = task
+            task.charge("context_switch")
+            return
+        if cpu.current is waker and waker is not task:
+            yield from _wake_beside_waker(task, waker)
+            return
+        idle = _idle_cpu(task)
+        if idle is not None:
+            _take_idle(task, idle, now)
+            return
+        by = yield _enqueue(task, cpu)
+        task.record_wait(system.env.now, "cpu", by)
+        task.charge("context_switch")
+
+
+def _take_idle(task: Task, cpu: Cpu[Task], now: float) -> None:
+    cpu.current, task.cpu = task, cpu
+    task.latency(wake_latency(now - cpu.idle_since_ns))
+
+
+def _wake_beside_waker(task: Task, waker: Task) -> Path:
+    """The waker holds the CPU on which the task slept: preempt it, queue behind it, or go elsewhere."""
+    system, cpu = task.system, task.cpu
+    how = system.placement.waker
+    if how == "other":
+        idle = _idle_cpu(task)
+        if idle is not None:
+            _take_idle(task, idle, system.env.now)
+            return
+    if how == "preempt":
+        waker.thefts.append(Theft(at_ns=system.env.now))
+        _enqueue(waker, cpu, front=True)
+        cpu.current = task
+        task.charge("context_switch")
+        return
+    by = yield _enqueue(task, cpu)
+    task.record_wait(system.env.now, "cpu", by)
+    task.charge("context_switch")
+
+
+def wake_up_new_task(parent: Task, child: Task) -> Path:
+    """Place a new task; it starts when it gets its CPU. The parent goes on.
+
+    `kernel/sched/core.c:wake_up_new_task@v6.18`. Charges: nothing itself; its work is in copy_process_fixed.
+    """
+    system = parent.system
+    yield from parent.meet()
+    child.clock_ns = parent.clock_ns
+    other = next((cpu for cpu in system.cpus if cpu.idle), None)
+    if system.placement.child == "other" and other is not None:
+        _take_idle(child, other, system.env.now)
+    else:
+        child.cpu = parent.cpu
+        _enqueue(child, parent.cpu)
+
+
+def first_run(child: Task) -> Path:
+    """The child's side of its start: wait for the CPU if it was queued."""
+    if child.cpu.current is child:
+        return
+    assert child.dispatched is not None
+    by = yield child.dispatched
+    with child.at("ret_from_fork"):
+        child.record_wait(child.system.env.now, "cpu", by)
+        child.charge("context_switch")

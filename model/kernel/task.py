@@ -1,0 +1,218 @@
+"""A task: its own clock, its ledger, and the system that it runs in.
+
+Charges add up on the task's clock without an event; the simulation catches up (`meet`) only where another task could
+notice. `yield from` therefore means: another task may act in between. A plain call never lets one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from model.costs import CostTable
+from model.elf_image import ElfImage
+from model.hardware.cpu import Cpu
+from model.kernel.locks import RwLock
+from model.kernel.memory import Misses, MmCounts
+from model.ledger import Entry, Kind, shifted
+from model.machine import Machine, Placement
+from model.rules import Rules
+
+Path = Generator[simpy.Event, Any, None]
+"""A path in which other tasks may act."""
+
+
+Spawning = Generator[simpy.Event, Any, "Task"]
+"""A path that returns the child that it started."""
+MmCopying = Generator[simpy.Event, Any, "Mm"]
+
+
+@dataclass(slots=True, eq=False)
+class Mm:
+    """An mm_struct.
+
+    Attributes:
+        mmap_lock: its lock.
+        users: tasks that share it (mm_users).
+        copied, missed: what a fork's copy holds, and what a walk over it no longer finds in the caches.
+        image: what exec installed instead.
+        owned_pages: anonymous pages, beyond the image's own, that are freed with it.
+    """
+
+    mmap_lock: RwLock
+    users: int = 1
+    copied: MmCounts | None = None
+    missed: Misses | None = None
+    image: ElfImage | None = None
+    owned_pages: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class System:
+    """Everything that the tasks of one simulation share.
+
+    Attributes:
+        milestones: by name, the task that reached it last and when.
+        errors: errno name, reason and time of what failed in a child.
+        charges: how often work was charged or a latency noted, of count 0 too: what a run costs in computing.
+        events: how often a task let the simulation catch up.
+    """
+
+    env: simpy.Environment
+    costs: CostTable
+    machine: Machine
+    rules: Rules
+    placement: Placement
+    cpus: list[Cpu[Task]]
+    milestones: dict[str, tuple[Task, float]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    errors: list[tuple[str, str, float]] = field(default_factory=list)
+    charges: int = 0
+    events: int = 0
+
+
+@dataclass(slots=True)
+class Theft:
+    """Time in which another task held the CPU of a preempted task; `until_ns` is None while it lasts."""
+
+    at_ns: float
+    until_ns: float | None = None
+    ended_by: Task | None = None
+
+
+class Task:
+    """A schedulable task.
+
+    Attributes:
+        system: where it lives.
+        name: for traces.
+        mm: its address space, possibly shared.
+        created_by: the task that started it.
+        clock_ns: its own time; runs ahead of the simulation's between meetings.
+        ledger: every stretch of its time since it was created.
+        cpu: the CPU that it holds or held last.
+        cold: whether its caller came from other work.
+        open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
+        shares_files: whether another task uses the same table (CLONE_FILES).
+        exited, exec_done, vfork_done: end; target's close-on-exec (or end); release of a vfork parent.
+    """
+
+    def __init__(
+        self, system: System, name: str, mm: Mm, *, created_by: Task | None = None, cold: bool = False
+    ) -> None:
+        self.system = system
+        self.name = name
+        self.mm = mm
+        self.created_by = created_by
+        self.cold = cold
+        self.clock_ns: float = created_by.clock_ns if created_by else 0.0
+        self.ledger: list[Entry] = []
+        self.cpu: Cpu[Task] = created_by.cpu if created_by else system.cpus[0]
+        self.path: tuple[str, ...] = ()
+        self.thefts: list[Theft] = []
+        self.dispatched: simpy.Event | None = None
+        self.exited = system.env.event()
+        self.vfork_done: simpy.Event | None = None
+        self.exec_done = system.env.event()
+        self.open_fds: int = created_by.open_fds if created_by else 0
+        self.fd_slots: int = created_by.fd_slots if created_by else 64
+        self.cloexec_fds: int = created_by.cloexec_fds if created_by else 0
+        self.shares_files = False
+        system.tasks.append(self)
+
+    @contextmanager
+    def at(self, *functions: str) -> Iterator[None]:
+        """Charges within carry these functions on their path."""
+        before = self.path
+        self.path = before + functions
+        try:
+            yield
+        finally:
+            self.path = before
+
+    def charge(self, cost: str, count: float = 1.0) -> None:
+        """Work off `count` units of a cost on the CPU that the task holds; none of it if `count` is 0."""
+        self.system.charges += 1
+        if count == 0:
+            return
+        self._record("charge", cost, count, self.system.costs.price(cost) * count)
+
+    def charge_all(self, counts: Mapping[str, float]) -> None:
+        """Charge every cost of a mapping."""
+        for cost, count in counts.items():
+            self.charge(cost, count)
+
+    def latency(self, cost: str, count: float = 1.0) -> None:
+        """Let a latency pass that no task works off."""
+        self.system.charges += 1
+        self._record("latency", cost, count, self.system.costs.price(cost) * count)
+
+    def sleep(self, time_ns: float, what: str = "sleep") -> None:
+        """Let workload time pass."""
+        self._record("sleep", what, 0.0, time_ns)
+
+    def _record(self, kind: Kind, name: str, count: float, elapsed_ns: float) -> None:
+        if count < 0 or elapsed_ns < 0:
+            raise ValueError(f"{name}: time does not run backwards ({count} units, {elapsed_ns} ns)")
+        if elapsed_ns == 0.0 and count == 0.0:
+            return
+        start = self.clock_ns
+        self.clock_ns = start + elapsed_ns
+        self.ledger.append(Entry(start, self.clock_ns, kind, name, count, self.path, None, self.name))
+
+    def record_wait(self, until_ns: float, what: str, ended_by: Task | None) -> None:
+        """Note that the task waited until `until_ns` and who ended it."""
+        if until_ns > self.clock_ns:
+            self.ledger.append(Entry(self.clock_ns, until_ns, "wait", what, 0.0, self.path, ended_by, self.name))
+            self.clock_ns = until_ns
+
+    def meet(self) -> Path:
+        """Let the simulation catch up with this task's clock, and add the time that others stole meanwhile."""
+        env = self.system.env
+        while True:
+            self.system.events += 1
+            yield env.timeout(max(0.0, self.clock_ns - env.now))
+            if not self.thefts:
+                return
+            while self.thefts:
+                theft = self.thefts[0]
+                if theft.until_ns is None:
+                    assert self.dispatched is not None
+                    yield self.dispatched
+                self.thefts.pop(0)
+                self._insert(theft)
+
+    def reach(self, milestone: str) -> Path:
+        """Note that the task reaches a milestone now."""
+        yield from self.meet()
+        self.system.milestones[milestone] = (self, self.clock_ns)
+
+    def _insert(self, theft: Theft) -> None:
+        """Put a theft where it happened into the ledger; what came after it comes later."""
+        assert theft.until_ns is not None
+        back: list[Entry] = []
+        while self.ledger and self.ledger[-1].end_ns > theft.at_ns:
+            back.append(self.ledger.pop())
+        after = back[::-1]
+        if after and after[0].start_ns < theft.at_ns:
+            whole = after.pop(0)
+            share = (theft.at_ns - whole.start_ns) / whole.elapsed_ns
+            self.ledger.append(_part(whole, whole.start_ns, theft.at_ns, share))
+            after.insert(0, _part(whole, theft.at_ns, whole.end_ns, 1.0 - share))
+        end_before = self.clock_ns
+        self.clock_ns = theft.at_ns
+        path, self.path = self.path, (*self.path, "preempted")
+        self.record_wait(theft.until_ns, "cpu", theft.ended_by)
+        self.charge("context_switch")
+        self.path = path
+        late = self.clock_ns - theft.at_ns
+        self.ledger.extend(shifted(after, late))
+        self.clock_ns = end_before + late
+
+
+def _part(entry: Entry, start_ns: float, end_ns: float, share: float) -> Entry:
+    return Entry(start_ns, end_ns, entry.kind, entry.name, entry.count * share, entry.path, entry.ended_by, entry.task)

@@ -1,0 +1,19 @@
+"""TLB flushes and who is interrupted by them: `arch/x86/mm/tlb.c`."""
+
+from __future__ import annotations
+
+from model.kernel.task import Task
+
+
+def flush_tlb_mm(task: Task, *, running: int) -> None:
+    """Fork's full flush of the parent's mm: `arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18`.
+
+    The local part is in dup_mm_fixed. Other threads that run get an IPI and acknowledge it; the rounds to several CPUs
+    overlap, so it is one ipi_round whatever their number.
+    Charges: ipi_round.
+    Leaves out: lazy CPUs left in the mask, INVLPGB.
+    """
+    others = min(running, len(task.system.cpus) - 1)
+    if others > 0:
+        with task.at("flush_tlb_mm"):
+            task.latency("ipi_round")

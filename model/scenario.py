@@ -1,0 +1,148 @@
+"""A scenario is a value: a parent, the program that its calling thread runs, the rules and the load.
+
+Every bench and every launcher is said in the same words, so a microbenchmark's bill is a row of the design matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from model.elf_image import NO_IMAGE, ElfImage
+from model.process import Process
+from model.rules import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """Start a child. `mechanism` is one of `model.simulation.MECHANISMS`; `target` NO_IMAGE: the child exits at once.
+
+    Attributes:
+        helper: the JDK's jspawnhelper, or the shell of system(3), where the mechanism runs one first.
+        flags: CLONE_ flags of clone3.
+        argv_bytes, envp_bytes: strings handed to execve.
+        path_misses: failed execve calls of a PATH search before the right directory.
+        warm: whether the launcher's own path has run before.
+        runs_main: whether the target goes on from `_start` into libc and a main that returns at once.
+        target_work: (cost, count) of what the target does between its `_start` and its exit.
+    """
+
+    mechanism: str
+    target: ElfImage = NO_IMAGE
+    helper: ElfImage | None = None
+    flags: frozenset[str] = frozenset()
+    argv_bytes: int = 64
+    envp_bytes: int = 1024
+    path_misses: int = 0
+    warm: bool = True
+    runs_main: bool = True
+    target_work: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """waitpid for the child of the last spawn; sets the milestone `reaped`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Work of one named cost: what a value bench does, `count` times."""
+
+    cost: str
+    count: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """First writes to anonymous memory: `pages` of 4 KiB in `tables` new pte tables, `huge` of 2 MiB."""
+
+    pages: int = 0
+    tables: int = 0
+    huge: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """First writes after a fork to `pages` of 4 KiB and `huge` pmd mappings; `shared`: the child still has them."""
+
+    pages: int = 0
+    huge: int = 0
+    shared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mprotect:
+    """`pairs` of mprotect calls, of which one splits a vma and the other merges it again."""
+
+    pairs: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """User code that clears and copies pages of 4 KiB of memory larger than the caches."""
+
+    cleared: int = 0
+    copied: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Munmap:
+    """munmap of touched anonymous memory that is this mm's alone."""
+
+    pages: int = 0
+    tables: int = 0
+    huge: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingPong:
+    """One wake-up of a sleeping task through a pipe: on the same CPU, or on another that was idle for `idle_ns`."""
+
+    same_cpu: bool = True
+    idle_ns: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """The calling thread sleeps: its CPU is free meanwhile, and waking costs what it costs."""
+
+    time_ns: float
+
+
+Step = Spawn | Wait | Charge | Touch | Rewrite | Mprotect | Stream | Munmap | PingPong | Sleep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What else runs: CPU-bound tasks beside the spawn, and how long the child lives (0: exec or exit at once)."""
+
+    busy_cpus: int = 0
+    child_lifetime_ns: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One question to the model.
+
+    Attributes:
+        parent: the process that calls.
+        program: steps of its calling thread.
+        rules: the kernel's, libc's and runtime's rules in force.
+        load: what else runs.
+        seed: of the sampling behind p10 to p90; the simulation itself draws nothing.
+    """
+
+    parent: Process
+    program: tuple[Step, ...]
+    rules: Rules = field(default_factory=Rules)
+    load: Load = field(default_factory=Load)
+    seed: int = 0
+
+    @property
+    def spawn(self) -> Spawn | None:
+        """The last spawn of the program."""
+        return next((step for step in reversed(self.program) if isinstance(step, Spawn)), None)
+
+
+def spawn_and_wait(parent: Process, spawn: Spawn, **more: object) -> Scenario:
+    """The commonest scenario: spawn once and wait for the child."""
+    return Scenario(parent=parent, program=(spawn, Wait()), **more)  # type: ignore[arg-type]

@@ -1,0 +1,215 @@
+"""From a scenario to its answer: run the program of the calling thread once for each placement, then read the ledgers.
+
+The only place that makes a `simpy.Environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import simpy
+
+from model.costs import CostTable
+from model.hardware.cpu import Cpu
+from model.kernel.exit import do_wait
+from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
+from model.kernel.locks import RwLock
+from model.kernel.sched import release_cpu
+from model.kernel.task import Mm, Path, Spawning, System, Task
+from model.ledger import Bill, Entry, bill_of, critical_path
+from model.machine import Machine, Placement
+from model.prediction import MILESTONES, Prediction
+from model.process import Caller, Process
+from model.scenario import Scenario, Spawn, Wait
+from model.spread import assemble
+from model.userland import cpython, jdk, libc, program, shell
+from model.userland.libc import Launch
+
+Starter = Callable[[Task, Launch], Spawning]
+Waiter = Callable[[Task, Task], Path]
+
+MECHANISMS: dict[str, tuple[Starter, Waiter, str]] = {
+    "fork": (libc.fork, do_wait, "fork"),
+    "vfork": (libc.vfork, do_wait, "vfork"),
+    "posix_spawn": (libc.posix_spawn, do_wait, "vfork"),
+    "clone3": (libc.clone3, do_wait, "fork"),
+    "jdk-fork": (jdk.jdk_fork, jdk.jdk_wait, "jdk-fork"),
+    "jdk-vfork": (jdk.jdk_vfork, jdk.jdk_wait, "jdk-vfork"),
+    "jdk-posix_spawn": (jdk.jdk_posix_spawn, jdk.jdk_wait, "jdk-posix_spawn"),
+    "cpython-subprocess": (cpython.popen, cpython.popen_wait, "vfork"),
+    "cpython-fork": (cpython.popen_preexec, cpython.popen_wait, "fork"),
+    "cpython-os-fork": (cpython.os_fork, do_wait, "fork"),
+    "shell": (shell.system, do_wait, "vfork"),
+}
+"""Mechanism: how it starts, how its caller waits, and whose placements it follows."""
+JDK_DEFAULT = "jdk"
+"""Stands for the launch mechanism that `rules.jdk_launch` makes the default of a JDK."""
+HELPED = frozenset({"jdk-posix_spawn", "shell"})
+"""Mechanisms that run another image first (`Spawn.helper`)."""
+NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-fork"}
+"""Mechanisms that always exec."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One finished run under one placement."""
+
+    system: System
+    caller: Task
+    begin_ns: float = 0.0
+    milestones: dict[str, float] = field(default_factory=dict)
+    owners: dict[str, Task] = field(default_factory=dict)
+    error: SpawnFailed | None = None
+
+    def path_to(self, milestone: str) -> list[Entry]:
+        """Critical path from the caller's call to a milestone."""
+        return critical_path(self.owners[milestone], self.begin_ns, self.milestones[milestone] + self.begin_ns)
+
+
+class NotBuilt(ValueError):
+    """The model does not know the mechanism or flag asked for."""
+
+
+def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Prediction:
+    """Predict one scenario on one machine.
+
+    Runs it once for each placement that the machine was seen to use; the likeliest gives the quiet times, the others
+    are modes of the spread. Deterministic: no random number is drawn.
+
+    Raises:
+        MissingCost: the machine file lacks a price that the scenario needs.
+        NotBuilt: unknown mechanism or clone flag.
+    """
+    scenario = resolved(scenario)
+    family = family_of(scenario.spawn)
+    placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
+    runs = [run_once(scenario, machine, costs, placement) for placement in placements]
+    variants = [run_once(each, machine, costs, placements[0]) for each in _variants(scenario)]
+    return assemble(scenario, machine, costs, list(zip(placements, runs, strict=True)), variants)
+
+
+def _variants(scenario: Scenario) -> list[Scenario]:
+    """The scenario with each attribute that was assumed at either end of its range."""
+    parent = scenario.parent
+    ends: list[Process] = []
+    for end in (0.0, 1.0):
+        if "contiguous" in parent.assumed:
+            ends.append(replace(parent, contiguous=end))
+        if "writable" in parent.assumed:
+            ends.append(replace(parent, writable=end))
+    return [replace(scenario, parent=each) for each in ends]
+
+
+def resolved(scenario: Scenario) -> Scenario:
+    """The scenario with the mechanism `jdk` replaced by the one that the rules make its default."""
+    steps = tuple(
+        replace(step, mechanism=f"jdk-{scenario.rules.jdk_launch}")
+        if isinstance(step, Spawn) and step.mechanism == JDK_DEFAULT
+        else step
+        for step in scenario.program
+    )
+    return scenario if steps == scenario.program else replace(scenario, program=steps)
+
+
+def family_of(spawn: Spawn | None) -> str:
+    """Whose placements and spread a spawn follows; `*` for a program that spawns nothing."""
+    if spawn is None:
+        return "*"
+    if spawn.mechanism not in MECHANISMS:
+        raise NotBuilt(f"mechanism {spawn.mechanism!r} is not built; there are {', '.join(MECHANISMS)}")
+    unknown = sorted(spawn.flags - KNOWN_FLAGS)
+    if unknown:
+        raise NotBuilt(f"clone flag {unknown[0]} is not built; there are {', '.join(sorted(KNOWN_FLAGS))}")
+    if spawn.mechanism == "clone3" and "CLONE_VFORK" in spawn.flags:
+        return "vfork"
+    return MECHANISMS[spawn.mechanism][2]
+
+
+def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str = "reaped") -> Bill:
+    """Counts on the critical path to a milestone at the likeliest placement: a row of the design matrix.
+
+    Raises:
+        KeyError: the scenario does not reach the milestone; `done`, the end of the program, is always reached.
+    """
+    scenario = resolved(scenario)
+    cold = scenario.parent.caller is Caller.COLD
+    placement = machine.placements_of(family_of(scenario.spawn), cold=cold)[0]
+    return bill_of(run_once(scenario, machine, costs, placement).path_to(milestone))
+
+
+def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> Run:
+    """Run the program under one placement."""
+    env = simpy.Environment()
+    system = System(
+        env=env,
+        costs=costs,
+        machine=machine,
+        rules=scenario.rules,
+        placement=placement,
+        cpus=[Cpu(index) for index in range(max(1, machine.cpus))],
+    )
+    parent = scenario.parent
+    caller = Task(system, "caller", Mm(RwLock(env), users=parent.threads), cold=parent.caller is Caller.COLD)
+    caller.open_fds, caller.fd_slots, caller.cloexec_fds = parent.open_fds, parent.fd_slots, parent.cloexec_fds
+    caller.cpu.current = caller
+    run = Run(system=system, caller=caller)
+    env.run(env.process(_program(run, scenario)))
+    env.run()
+    _collect(run)
+    return run
+
+
+def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:
+    child: Task | None = None
+    wait: Waiter = do_wait
+    for step in scenario.program:
+        if isinstance(step, Spawn):
+            start, wait, _ = MECHANISMS[step.mechanism]
+            run.begin_ns = run.caller.clock_ns
+            try:
+                child = yield from start(run.caller, Launch(scenario.parent, step))
+            except SpawnFailed as failed:
+                run.error = failed
+                break
+            run.caller.charge("clock_gettime")
+            _mark(run, "call")
+        elif isinstance(step, Wait):
+            if child is None:
+                raise ValueError("the program waits for a child that it did not start")
+            yield from wait(run.caller, child)
+            run.caller.charge("clock_gettime")
+            _mark(run, "reaped")
+        else:
+            yield from program.do_step(run.caller, step)
+    yield from run.caller.meet()
+    _mark(run, "done")
+    release_cpu(run.caller)
+
+
+def _mark(run: Run, milestone: str) -> None:
+    run.milestones[milestone] = run.caller.clock_ns - run.begin_ns
+    run.owners[milestone] = run.caller
+
+
+def _collect(run: Run) -> None:
+    """Milestones that the child reached, on the clock of the caller's call; after an error only `done` is one."""
+    for name, (task, at_ns) in run.system.milestones.items():
+        run.milestones[name] = at_ns - run.begin_ns
+        run.owners[name] = task
+    if run.system.errors and run.error is None:
+        errno, why, at_ns = run.system.errors[0]
+        run.error = SpawnFailed(errno, why)
+        late = [name for name, after_ns in run.milestones.items() if after_ns > at_ns - run.begin_ns]
+        for name in late:
+            if name != "done":
+                del run.milestones[name], run.owners[name]
+
+
+def with_caller(scenario: Scenario, caller: Caller) -> Scenario:
+    """The same scenario from a hot or a cold caller."""
+    return replace(scenario, parent=replace(scenario.parent, caller=caller))
+
+
+__all__ = ["HELPED", "MECHANISMS", "MILESTONES", "NEEDS_EXEC", "NotBuilt", "Run", "bill", "run_once", "simulate"]

@@ -1,0 +1,185 @@
+"""From quiet times to quantiles and intervals: a mixture over placements, widened by the machine's spread.
+
+Quantiles are never added: the mixture is built for each milestone as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from model.costs import COSTS, CostTable
+from model.kernel.fork import SpawnFailed
+from model.kernel.task import System, Task
+from model.ledger import Bill, Entry, bill_of
+from model.machine import NO_SPREAD, Machine, Placement, Spread
+from model.prediction import MILESTONES, SPREAD_LINE, Milestone, Prediction, SpawnError
+from model.scenario import Scenario
+from model.units import NS_PER_MS
+
+SPAWNS = 20
+"""`lo` and `hi` bound the p50 of a run of so many spawns."""
+Z90 = 1.6449
+"""Two-sided 90 % of the normal distribution."""
+SHORT_NS, LONG_NS = 0.15 * NS_PER_MS, 4 * NS_PER_MS
+"""Below the first a wake-up or an interrupt is much of a path, above the second the tick meets it."""
+GRID = np.linspace(0.0025, 0.9975, 400)
+
+
+class FinishedRun(Protocol):
+    """What is read of a finished run."""
+
+    system: System
+    caller: Task
+    milestones: dict[str, float]
+    error: SpawnFailed | None
+
+    def path_to(self, milestone: str) -> list[Entry]: ...
+
+
+def path_class(path: Sequence[Entry]) -> str:
+    """Class of a path for the spread: `short`, `medium` or `long`, with `-wakes` where it wakes another CPU."""
+    elapsed_ns = path[-1].end_ns - path[0].start_ns if path else 0.0
+    if elapsed_ns > LONG_NS:
+        return "long"
+    wakes = any(entry.name.startswith("wake_idle") for entry in path)
+    return ("short" if elapsed_ns < SHORT_NS else "medium") + ("-wakes" if wakes else "")
+
+
+def spread_of(machine: Machine, kind: str) -> Spread:
+    """The machine's spread for a class of path; none if it was never measured."""
+    return machine.spread.get(kind) or machine.spread.get(kind.removesuffix("-wakes")) or NO_SPREAD
+
+
+def mixture(parts: Sequence[tuple[float, float, Spread]]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and cumulative weights of a mixture of (weight, quiet_ns, spread), in increasing order."""
+    values = np.concatenate([quiet * np.interp(GRID, spread.levels, spread.ratios) for _, quiet, spread in parts])
+    weights = np.concatenate([np.full(len(GRID), weight / len(GRID)) for weight, _, _ in parts])
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(weights[order])
+    return values[order], (cumulative - weights[order] / 2) / cumulative[-1]
+
+
+def milestone_of(
+    name: str,
+    scenario: Scenario,
+    machine: Machine,
+    costs: CostTable,
+    runs: Sequence[tuple[Placement, FinishedRun]],
+    variants: Sequence[FinishedRun],
+) -> Milestone:
+    """Quiet time, quantiles and interval of one milestone.
+
+    A run's milestones all spread as its whole path does, so that none overtakes a later one.
+    """
+    reached = [(placement, run) for placement, run in runs if name in run.milestones]
+    kinds = [path_class(run.path_to(last_of(run))) for _, run in reached]
+    quiet_ns = reached[0][1].milestones[name]
+    parts = [
+        (placement.weight, run.milestones[name], spread_of(machine, kind))
+        for (placement, run), kind in zip(reached, kinds, strict=True)
+    ]
+    values, levels = mixture(parts)
+    half = Z90 * 0.5 / SPAWNS**0.5
+    p10, low, p50, high, p90 = np.interp((0.1, 0.5 - half, 0.5, 0.5 + half, 0.9), levels, values)
+    bill = bill_of(reached[0][1].path_to(name))
+    sigma = relative_error(bill, quiet_ns, machine, costs, kinds[0])
+    below, above = assumed_error(name, quiet_ns, variants)
+    lo = p50 * np.exp(-np.hypot(np.hypot(np.log(p50 / low), Z90 * sigma), below))
+    hi = p50 * np.exp(np.hypot(np.hypot(np.log(high / p50), Z90 * sigma), above))
+    return Milestone(
+        quiet_ns=float(quiet_ns),
+        p10_ns=float(p10),
+        p50_ns=float(p50),
+        p90_ns=float(p90),
+        lo_ns=float(lo),
+        hi_ns=float(hi),
+    )
+
+
+def last_of(run: FinishedRun) -> str:
+    """The last milestone of the contract that a run reached."""
+    return next((name for name in reversed(MILESTONES) if name in run.milestones), "done")
+
+
+def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTable, kind: str) -> float:
+    """Relative standard error of a quiet time: coefficients by their covariance, and the model's own error."""
+    fitted = costs.stderr_ns(bill.counts) / quiet_ns if quiet_ns else 0.0
+    model = machine.model_error.get("long" if kind == "long" else "plain", 0.0)
+    return float(np.hypot(fitted, model))
+
+
+def assumed_error(name: str, quiet_ns: float, variants: Sequence[FinishedRun]) -> tuple[float, float]:
+    """How far, in logarithms, assumed attributes at either end of their range would move a quiet time down and up."""
+    moves = [np.log(run.milestones[name] / quiet_ns) for run in variants if run.milestones.get(name)]
+    below = float(np.sqrt(sum(move**2 for move in moves if move < 0)))
+    above = float(np.sqrt(sum(move**2 for move in moves if move > 0)))
+    return below, above
+
+
+def assemble(
+    scenario: Scenario,
+    machine: Machine,
+    costs: CostTable,
+    runs: Sequence[tuple[Placement, FinishedRun]],
+    variants: Sequence[FinishedRun],
+) -> Prediction:
+    """The prediction from one run a placement (likeliest first) and the runs with assumed attributes at their ends."""
+    first = runs[0][1]
+    names = [name for name in MILESTONES if name in first.milestones]
+    milestones = {name: milestone_of(name, scenario, machine, costs, runs, variants) for name in names}
+    last = names[-1] if names else "done"
+    path = first.path_to(last)
+    spread_ns = milestones[last].p50_ns - milestones[last].quiet_ns if names else 0.0
+    spawn = scenario.spawn
+    return Prediction(
+        mechanism=spawn.mechanism if spawn else "",
+        milestones=milestones,
+        loader=_loader(machine, first) if spawn and spawn.target.loader is not None else None,
+        breakdown_ns=_breakdown(path, spread_ns),
+        by_kind_ns=_by_kind(path, spread_ns),
+        bill=bill_of(path),
+        path=tuple(path),
+        tasks={f"{index} {task.name}": tuple(task.ledger) for index, task in enumerate(first.system.tasks)},
+        charges=first.system.charges,
+        events=first.system.events,
+        error=SpawnError(errno=first.error.errno, why=first.error.why) if first.error else None,
+    )
+
+
+def _loader(machine: Machine, run: FinishedRun) -> Milestone | None:
+    begin, end = run.milestones.get("loader_begin"), run.milestones.get("loader_end")
+    if begin is None or end is None:
+        return None
+    quiet_ns = end - begin
+    values, levels = mixture([(1.0, quiet_ns, spread_of(machine, "medium"))])
+    p10, p50, p90 = np.interp((0.1, 0.5, 0.9), levels, values)
+    sigma = Z90 * machine.model_error.get("plain", 0.0)
+    return Milestone(
+        quiet_ns=quiet_ns,
+        p10_ns=float(p10),
+        p50_ns=float(p50),
+        p90_ns=float(p90),
+        lo_ns=float(p50 * np.exp(-sigma)),
+        hi_ns=float(p50 * np.exp(sigma)),
+    )
+
+
+def _breakdown(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
+    parts: dict[str, float] = {}
+    for entry in path:
+        name = entry.name if entry.kind != "wait" else f"wait_{entry.name}"
+        parts[name] = parts.get(name, 0.0) + entry.elapsed_ns
+    return {**parts, SPREAD_LINE: spread_ns}
+
+
+def _by_kind(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
+    kinds = {"kernel": 0.0, "user": 0.0, "latency": 0.0, "sleep": 0.0}
+    for entry in path:
+        if entry.kind == "charge":
+            kinds["user" if COSTS[entry.name].user else "kernel"] += entry.elapsed_ns
+        else:
+            kinds["latency" if COSTS.get(entry.name) and COSTS[entry.name].latency else "sleep"] += entry.elapsed_ns
+    return {**kinds, SPREAD_LINE: spread_ns}

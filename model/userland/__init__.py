@@ -1,0 +1,1 @@
+"""User code around a spawn: glibc, ld.so, the JDK, CPython."""

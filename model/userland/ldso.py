@@ -1,0 +1,90 @@
+"""ld.so from its first instruction to its jump to the program: glibc's `elf/rtld.c`."""
+
+from __future__ import annotations
+
+from model.elf_image import ElfImage, ElfObject
+from model.kernel.task import Path, Task
+
+
+def start_up(task: Task, image: ElfImage) -> Path:
+    """User-level start of a new image, up to the program's own `_start`.
+
+    `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
+    loader's run, constructors left out.
+    Charges: cpuid, ldso_fixed, those of map_object and relocate, constructor_call, cold_ldso.
+    Leaves out: LD_AUDIT, cold page cache.
+    """
+    system = task.system
+    if image.loader is None:
+        return
+    yield from task.reach("loader_begin")
+    with task.at("_dl_start"):
+        task.charge("ldso_fixed")
+        task.charge("cpuid", system.machine.facts.get("loader_cpuids", 0.0))
+        if task.cold:
+            task.charge("cold_ldso")
+        for each in image.objects:
+            map_object(task, each)
+        relocate(task, image)
+    yield from task.reach("loader_end")
+    with task.at("_dl_init"):
+        task.charge("constructor_call", image.constructors)
+
+
+def map_object(task: Task, each: ElfObject) -> None:
+    """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
+
+    Charges: failed_open for paths that fail in the search, ldso_object for a library.
+    """
+    with task.at("_dl_map_object"):
+        task.charge("failed_open", each.failed_opens + each.directory_stats)
+        if each.role == "library":
+            task.charge("ldso_object")
+
+
+def relocate(task: Task, image: ElfImage) -> None:
+    """Relocate all objects: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
+
+    Charges: ldso_relative, ldso_lookup, ldso_probe, fault_file_write for each page that is written first,
+    fault_file_read for each fault-around window that is read; those of ld.so itself are in ldso_fixed.
+    """
+    objects = [each for each in image.objects if each.role != "interpreter"]
+    with task.at("_dl_relocate_object"):
+        task.charge(
+            "ldso_relative",
+            sum(each.relative_relocations + each.relr_relocations + each.other_relocations for each in objects)
+            + sum(each.lazy_jump_slots for each in objects),
+        )
+        task.charge("ldso_lookup", image.symbol_lookups)
+        task.charge("ldso_probe", sum(each.bloom_rejections for each in objects))
+        task.charge("fault_file_write", sum(each.dirtied_pages for each in objects))
+        task.charge("fault_anon", sum(each.dirtied_bss_pages for each in objects))
+        task.charge("fault_file_read", sum(each.readable_windows for each in objects))
+
+
+def run_main(task: Task, image: ElfImage) -> None:
+    """From `_start` to exit(): libc's start, a main that returns at once, libc's exit; nothing without a libc.
+
+    Charges: libc_main_exit for a dynamic image; libc_static_start, cpuid and the relocations of a static one.
+    """
+    program = image.program
+    with task.at("__libc_start_main"):
+        if image.libraries:
+            task.charge("libc_main_exit")
+        elif program is not None and image.loader is None and _has_libc(program):
+            _static_start(task, program)
+
+
+def _static_start(task: Task, program: ElfObject) -> None:
+    task.charge("libc_static_start")
+    task.charge("cpuid", task.system.machine.facts.get("static_cpuids", 0.0))
+    task.charge("ldso_relative", program.relative_relocations + program.relr_relocations)
+    task.charge("fault_file_write", program.dirtied_pages)
+    task.charge("fault_file_read", program.readable_windows)
+    if task.cold:
+        task.charge("cold_ldso")
+
+
+def _has_libc(program: ElfObject) -> bool:
+    """Whether a static image brings a libc: it has ifuncs or TLS; a bare `_start` has neither."""
+    return program.irelative_relocations > 0 or program.tls_bytes > 0

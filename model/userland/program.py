@@ -1,0 +1,50 @@
+"""The steps of a program that are no spawn: what value benches and workloads do."""
+
+from __future__ import annotations
+
+from model.hardware.cpu import wake_latency
+from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, free_owned, free_tables
+from model.kernel.sched import nanosleep
+from model.kernel.task import Path, Task
+from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Sleep, Step, Stream, Touch
+
+
+def do_step(task: Task, step: Step) -> Path:
+    """One step of the calling thread.
+
+    Charges: the named cost of a Charge; fault_anon, alloc_page_beyond_pcp, fault_pte_table, fault_huge of a Touch;
+    munmap_touched, those of free_owned and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
+    those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split of an Mprotect; page_clear, page_copy of a
+    Stream; pipe_io, context_switch or wake_idle_* of a PingPong.
+    """
+    match step:
+        case Charge():
+            task.charge(step.cost, step.count)
+        case Touch():
+            task.charge("fault_anon", step.pages)
+            task.charge("alloc_page_beyond_pcp", beyond(step.pages, task.system.machine, "pcp_pages"))
+            task.charge_all({"fault_pte_table": step.tables, "fault_huge": step.huge})
+        case Munmap():
+            machine = task.system.machine
+            task.charge("munmap_touched")
+            task.charge_all(free_owned(step.pages, machine))
+            task.charge_all(free_tables(step.tables, step.pages, machine))
+            task.charge_all({"zap_huge_pmd": step.huge, "free_huge_page": step.huge})
+        case Rewrite():
+            task.charge_all(do_wp_page(step.pages, shared=step.shared))
+            task.charge_all(do_huge_pmd_wp_page(step.huge, task.system.rules, shared=step.shared))
+        case Mprotect():
+            task.charge("mprotect_split", step.pairs)
+        case Stream():
+            task.charge_all({"page_clear": step.cleared, "page_copy": step.copied})
+        case PingPong():
+            task.charge("pipe_io", 2)
+            if step.same_cpu:
+                task.charge("context_switch")
+            else:
+                task.latency(wake_latency(step.idle_ns))
+        case Sleep():
+            yield from nanosleep(task, step.time_ns)
+        case _:
+            raise TypeError(f"not a step of a program: {step!r}")
+    yield from task.meet()

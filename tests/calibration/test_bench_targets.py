@@ -1,0 +1,179 @@
+"""Targets hold what their specification says; building is cached; what cannot be done is refused by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+
+from calibration.build import BENCH_DIR, Builder, BuildError, Compiler, bench_names, find_compiler, is_spawn_bench
+from calibration.errors import BadInput
+from calibration.run_bench import BenchUnavailableError, bench_environment, run_bench
+from calibration.targets import KINDS, TargetSpec, build_target, target_of
+
+LIBRARIES = TargetSpec(kind="libs", libs=3, exports=7, relative=40, rel_spread=4, lookups=11)
+R_RELATIVE, R_64 = 8, 1
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    try:
+        find_compiler()
+    except BadInput as error:
+        pytest.skip(str(error))
+    return Builder(cache=tmp_path_factory.mktemp("cache"))
+
+
+def relocations(path: Path, kind: int) -> list[int]:
+    with path.open("rb") as file:
+        sections = [section for section in ELFFile(file).iter_sections() if isinstance(section, RelocationSection)]
+        every = [relocation for section in sections for relocation in section.iter_relocations()]
+        return [one["r_offset"] for one in every if one["r_info_type"] == kind]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="relocation numbers of x86-64")
+def test_libraries_hold_the_relocations_asked_for(builder: Builder) -> None:
+    folder = build_target(LIBRARIES, builder).parent
+    libraries = sorted(folder.glob("*.so"))
+    assert len(libraries) == 3
+    for library in libraries:
+        relative = relocations(library, R_RELATIVE)
+        assert len(relative) == 40
+        assert len({offset >> 12 for offset in relative}) == 4
+        assert len(relocations(library, R_64)) == 11
+
+
+def test_look_ups_end_in_the_last_library(builder: Builder) -> None:
+    folder = build_target(LIBRARIES, builder).parent
+    for index in range(3):
+        with (folder / f"lib{index:03d}.so").open("rb") as file:
+            section = ELFFile(file).get_section_by_name(".dynsym")
+            assert isinstance(section, SymbolTableSection)
+            defined = {symbol.name for symbol in section.iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF"}
+        assert len({name for name in defined if name.startswith("export_")}) == 7
+        assert len({name for name in defined if name.startswith("target_")}) == (11 if index == 2 else 0)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_targets_start_stamp_and_end(builder: Builder, kind: str) -> None:
+    try:
+        path = build_target(LIBRARIES if kind == "libs" else TargetSpec(kind=kind), builder)
+    except BuildError as error:
+        pytest.skip(str(error))
+    for mech in ("vfork", "fork", "posix_spawn"):
+        args = ("--mech", mech, "--target", kind, "--target-path", str(path), "--reps", "2")
+        records = run_bench(builder.bench("exec_target"), args, cpu=None).records
+        assert all(0 < record["main_ns"] < record["reaped_ns"] for record in records)
+        assert {record["child_cpu"] for record in records} <= set(range(os.cpu_count() or 1))
+
+
+def test_the_loader_executes_the_same_cpuids_each_time(builder: Builder) -> None:
+    counts = []
+    for kind in ("dynamic", "dynamic", "tiny_static"):
+        path = build_target(TargetSpec(kind=kind), builder)
+        try:
+            record = run_bench(builder.bench("loader_cpuids"), ["--target-path", str(path)], cpu=None).records[0]
+        except BenchUnavailableError as error:
+            pytest.skip(str(error))
+        assert record["complete"]
+        assert 0 <= record["cpuids"] <= record["cpuids_total"] <= record["steps_total"]
+        counts.append((record["cpuids"], record["steps"]))
+    assert counts[0][0] == counts[1][0]
+    assert counts[0][1] > counts[2][1]
+    assert counts[2] == (0, 0)  # a static program's first instruction is its entry
+
+
+def test_a_target_is_read_from_a_rows_arguments() -> None:
+    assert target_of(("--mech", "fork")) is None
+    assert target_of(("--target", "dynamic", "--libs", "9")) == TargetSpec(kind="dynamic")
+    args = ("--target", "libs", "--libs", "3", "--exports", "7", "--relative", "40", "--rel-spread", "4")
+    assert target_of((*args, "--lookups", "11")) == LIBRARIES
+    with pytest.raises(BadInput, match="no such target"):
+        target_of(("--target", "teapot"))
+    with pytest.raises(BadInput, match="not a number"):
+        target_of(("--target", "libs", "--libs", "few"))
+
+
+def test_a_build_is_done_once(builder: Builder) -> None:
+    first = builder.bench("clock")
+    before = first.stat().st_mtime_ns
+    assert Builder(cache=builder.cache).bench("clock") == first
+    assert first.stat().st_mtime_ns == before
+    other = Compiler((*builder.compiler.command, "-g0"), builder.compiler.version)
+    assert Builder(other, builder.cache).bench("clock") != first
+
+
+def test_no_compiler_is_bad_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(BadInput) as caught:
+        Builder(cache=tmp_path).bench("clock")
+    assert str(caught.value) == "cc: no C compiler found (install gcc or set CC)"
+    monkeypatch.setenv("CC", "/nonexistent/cc")
+    with pytest.raises(BadInput, match="/nonexistent/cc: no C compiler found"):
+        find_compiler()
+
+
+def test_a_compiler_that_cannot_compile_is_bad_input(tmp_path: Path) -> None:
+    false = Compiler(("/bin/false",), "false 1.0")
+    with pytest.raises(BadInput, match="bench clock does not compile"):
+        Builder(false, tmp_path).bench("clock")
+    with pytest.raises(BuildError):
+        build_target(TargetSpec(kind="dynamic"), Builder(false, tmp_path))
+    assert not list((tmp_path / "targets").iterdir())
+
+
+def test_a_cache_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="XDG_CACHE_HOME"):
+        Builder(Compiler(("/bin/true",), "true"), tmp_path / "file").bench("clock")
+
+
+def test_an_unknown_bench_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such bench"):
+        Builder(Compiler(("/bin/true",), "true"), tmp_path).bench("nothing")
+
+
+@pytest.mark.parametrize(
+    "args, why",
+    [
+        (("--pagez", "1"), "unknown option --pagez"),
+        (("--pages", "many"), "is not a number"),
+        (("--pages", "-1"), "is not a number"),
+        (("--pages", "268435456"), "more than a third"),
+        (("--mech", "spoon"), "is none of"),
+        (("--mech", "posix_spawn"), "needs --exec"),
+        (("--exec", "/nonexistent"), "No such file"),
+        (("--order", "upwards"), "is none of"),
+        (("--clone-flags", "vm,what"), "no flag what"),
+    ],
+)
+def test_what_a_bench_cannot_do_is_refused_in_one_line(builder: Builder, args: tuple[str, ...], why: str) -> None:
+    bench = builder.bench("fork_touched")
+    done = subprocess.run([bench, *args], capture_output=True, text=True, env=bench_environment(), check=False)
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_every_bench_states_one_claim() -> None:
+    for name in bench_names():
+        text = (BENCH_DIR / f"{name}.c").read_text()
+        assert text.startswith("// ")
+        assert f'bench_start("{name}", argc, argv)' in text
+    assert is_spawn_bench("fork_touched")
+    assert is_spawn_bench("exec_target")
+    assert not is_spawn_bench("cow")
+
+
+def test_benches_compile_without_a_warning(builder: Builder) -> None:
+    for name in ("fork_touched", "fork_folios", "wake", "loader_cpuids", "exec_target", "cow"):
+        command = [*builder.compiler.command, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-fsyntax-only"]
+        done = subprocess.run([*command, BENCH_DIR / f"{name}.c"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,68 @@
+"""What an answer costs, by counts and ratios of one run: no test here knows how fast a machine is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from calibration.machine_file import MachineFile
+from experiments import bench
+from model.costs import COSTS
+from model.kernel.memory import mm_counts
+from model.rules import Rules
+
+SIZE_DEPENDENT = [name for name in COSTS if "beyond" in name or "scattered" in name]
+"""Costs that a small parent does not meet."""
+
+
+def test_a_heap_of_a_tebibyte_needs_no_more_events_than_one_of_a_mebibyte(machine_file: MachineFile) -> None:
+    found = bench.flat(machine_file, rounds=1)
+    small, large = found[0], found[-1]
+    assert (small.size, large.size) == ("1 MiB", "1 TiB")
+    assert {each.events for each in found} == {small.events}
+    assert small.charges <= large.charges <= small.charges + len(SIZE_DEPENDENT)
+
+
+def test_the_jvm_of_the_bench_has_the_vmas_that_it_is_said_to_have() -> None:
+    parent = bench.jvm_of(bench.JVM_VMAS)
+    assert len(parent.space.vmas) == bench.JVM_VMAS
+    assert mm_counts(parent.space, Rules()).vmas == bench.JVM_VMAS
+    assert parent.runtime == "jvm"
+
+
+def test_rates_are_of_one_run(machine_file: MachineFile) -> None:
+    found = bench.rates(machine_file, rounds=1, timeouts=1000)
+    assert found.charges > found.events > 0
+    assert found.timeouts > 0
+
+
+def test_works_take_turns_and_the_best_of_each_counts() -> None:
+    order: list[str] = []
+    best = bench.best_ns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 3
+    assert set(best) == {"a", "b"}
+    assert min(best.values()) > 0
+
+
+def test_the_text_is_readable_and_its_ratios_are_those_of_its_figures(machine_file: MachineFile) -> None:
+    text = bench.text_of(machine_file, rounds=1, commands=1)
+    assert max(map(len, text.splitlines())) <= 80
+    figures = dict(re.findall(r"^  (\S.*?) {2,}([\d,.]+)(?: \S+)?$", text, re.MULTILINE))
+    charges, timeouts = (float(figures[name].replace(",", "")) for name in ("charges", "bare timeouts"))
+    assert float(figures["charges : bare timeouts"]) == pytest.approx(charges / timeouts, abs=0.01)
+    predict, python = float(figures["spawncost predict"]), float(figures["python -c pass"])
+    assert float(figures["ratio"]) == pytest.approx(predict / python, rel=0.15)
+    assert {"events", "address space is new", "counted before"} <= set(figures)
+    assert re.findall(r"^  (\d+ [MGT]iB) ", text, re.MULTILINE) == list(bench.SIZES)
+
+
+def test_an_unknown_machine_is_one_line_and_status_2(
+    machine_file: MachineFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.main(["--machine", str(tmp_path / "none.toml")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("bench: error: ")
