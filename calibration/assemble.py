@@ -17,7 +17,7 @@ from calibration.quality import noise_floor
 from calibration.quantiles import quantile
 from calibration.runtimes import footprints
 from calibration.samples import SampleFile
-from calibration.spread import spread_rows, with_spread
+from calibration.spread import spread_rows, with_placements, with_spread
 from model.costs import COSTS, CostTable
 from model.kernel.memory import mm_counts
 from model.machine import Machine, Placement
@@ -29,6 +29,7 @@ FACT_CANDIDATES: Mapping[str, Sequence[float]] = {
     "scatter_lines": (8192, 10240, 12288, 14336, 16384, 32768, 65536),
     "far_lines": (131072, 196608, 262144, 327680),
     "pcp_pages": (128, 256, 512),
+    "pcp_huge": (64, 128, 256, 400),
     "pcp_tables": (16, 24, 32, 48, 64),
 }
 """Where a price may change with size; the data choose."""
@@ -95,8 +96,10 @@ def assemble(
         noise_floor=_finite(noise_floor(samples.kept(), ("call", "reaped", "main"))),
     )
     machine, found = choose_facts(fitted, machine, FACT_CANDIDATES)
-    machine = with_spread(machine, spread_rows(rows, samples.kept()), found.costs)
+    seen = spread_rows(rows, samples.kept())
+    machine = with_placements(machine, seen)
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
+    machine = with_spread(machine, seen, own)
     held = judge_held_out(rows, machine, own)
     machine = replace(machine, model_error=model_error(held))
     costs, sources = inherit(own, base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from calibration.machine_file import BUNDLED, MachineFile, find_machine, user_di
 from calibration.measure import measure_rows
 from calibration.plan import PlannedRow, planned_rows
 from calibration.runtimes import measure_runtimes
-from calibration.samples import read_runs
+from calibration.samples import homeless, read_runs
 
 QUICK_S, FULL_S = 60.0, 300.0
 """Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
@@ -49,7 +49,7 @@ def samples_directory() -> Path:
 
 
 def calibrate(
-    *, out: Path | None, quick: bool, date: str, progress: Progress, samples: Path | None = None
+    *, out: Path | None, quick: bool, date: str, progress: Progress, samples: Path | None = None, passes: int = 1
 ) -> Calibration:
     """Measure, fit and write.
 
@@ -59,6 +59,8 @@ def calibrate(
         date: ISO date and time, for names and provenance.
         progress: called with done, all, and what is being done.
         samples: an interrupted run's samples to go on with; None: a new file.
+        passes: how often every row is measured, each time within the budget. What neighbours leave of a shared cache
+            changes over hours: passes far apart (`samples` of the first, one pass more) see it quiet once.
 
     Raises:
         BadInput: no compiler, no room, or nothing that can be fitted.
@@ -70,7 +72,9 @@ def calibrate(
     folder = path.parent if out is not None else samples_directory()
     samples = samples or folder / f"{run_name(name, date, quick=quick)}.jsonl"
     rows = [row for row in planned_rows() if row.quick or not quick]
-    measure(rows, samples, quick=quick, facts=facts, progress=progress)
+    for done in range(1, passes + 1):
+        wanted = [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in rows]
+        measure(wanted, samples, quick=quick, facts=facts, progress=progress)
     progress(0, 1, "fitting")
     assembled = assemble(
         read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=base_file()
@@ -93,11 +97,6 @@ def measure(rows: list[PlannedRow], samples: Path, *, quick: bool, facts: HostFa
         circumstances={"host": dataclasses.asdict(facts), "quick": quick},
     )
     measure_runtimes([row for row in rows if row.live], out=samples, progress=progress)
-
-
-def homeless(text: str) -> dict[str, Any]:
-    """A document without the user's name: samples are kept, and may be shown."""
-    return dict(json.loads(text.replace(f"{Path.home()}/", "~/")))
 
 
 def base_file() -> MachineFile | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
+from scipy.optimize import nnls
 
 from calibration.observations import Observation
 from calibration.plan import bench_machine
@@ -60,7 +60,10 @@ def unit_costs() -> CostTable:
 def interval_bill(each: Observation, machine: Machine, costs: CostTable) -> Bill:
     """Counts on the critical path of an observation's interval."""
     seen = bench_machine(machine, pinned=each.row.row.pinned)
-    run = run_once(each.scenario, seen, costs, seen.placements_of(family_of(each.scenario.spawn))[0])
+    placements = seen.placements_of(family_of(each.scenario.spawn))
+    # A low quantile shows the quick mode: not the one in which the caller waits for the child's end.
+    quick = next((placement for placement in placements if placement.waker != "queue"), placements[0])
+    run = run_once(each.scenario, seen, costs, quick)
     if each.end == "value":
         return bill_of(run.path_to("done"))
     whole = bill_of(run.path_to(each.end))
@@ -136,8 +139,8 @@ def _solve(relative: Array, weights: Array, wanted: Array) -> tuple[Array, Array
     prices = np.zeros(relative.shape[1])
     for _ in range(ROUNDS):
         root = np.sqrt(robust)
-        found = lsq_linear(relative / scale * root[:, None], wanted * root, bounds=(0.0, np.inf), tol=1e-12)
-        prices = np.maximum(found.x, 0.0) / scale
+        found, _ = nnls(relative / scale * root[:, None], wanted * root, maxiter=30 * relative.shape[1])
+        prices = found / scale
         pulls = np.abs(relative @ prices - wanted) * np.sqrt(weights)
         sigma = max(1.4826 * float(np.median(pulls)), 1e-6)
         robust = weights * np.minimum(1.0, TUNING * sigma / np.maximum(pulls, 1e-12))

@@ -39,6 +39,7 @@ class PlannedRow:
         row: what is run.
         role: whether it is fitted, held out to judge the fit, or read for placement and spread.
         quick: whether `--quick` measures it too.
+        modes: whether a fitted row's samples tell placements and spread too.
         milestones: which milestones of it are used.
         options: its arguments by name.
     """
@@ -46,6 +47,7 @@ class PlannedRow:
     row: Row
     role: Role = "fit"
     quick: bool = False
+    modes: bool = False
     milestones: tuple[Milestone, ...] = ("call", "reaped")
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,7 +92,8 @@ def _planned(text: str) -> PlannedRow:
         milestones = ("main", "reaped")
     if "milestones" in settings:
         milestones = tuple(name for name in get_args(Milestone) if name in settings["milestones"].split(","))
-    return PlannedRow(row=row, role=role, quick="quick" in flags, milestones=milestones, options=options)
+    modes = role == "spread" or "modes" in flags
+    return PlannedRow(row=row, role=role, quick="quick" in flags, modes=modes, milestones=milestones, options=options)
 
 
 def _options(words: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The list behind `calibration.plan`: one line a row, `name: bench --options | flags`.
 
 Flags: `quick` (also in a quick calibration), `count` (a fact, not a time), `held-out`, `spread`, `unpinned`, `state`,
-`runtime` (a live parent, after the benches), `processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never fitted.
+`runtime` (a live parent, after the benches), `modes` (fitted, and tells placements as a spread row does),
+`processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never fitted.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ fork-tables-512: fork_sparse --tables 512 | quick
 fork-gib: fork_sparse --gib 24 | quick
 fork-thp-16: fork_thp --huge 16
 fork-thp-64: fork_thp --huge 64 | quick
+fork-thp-256: fork_thp --huge 256 | processes=6
+fork-thp-600: fork_thp --huge 600 | processes=4 reps=5
 fork-folio-16k: fork_folios --kib 16 --pages 8192 | processes=8
 fork-folio-64k: fork_folios --kib 64 --pages 8192 | processes=8
 fork-folio-512k: fork_folios --kib 512 --pages 8192 | processes=8
@@ -106,6 +109,7 @@ cold-clone-vm: clone_vm_exit --cold-ms 20 | state quick processes=6
 cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=8
 cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=5
 cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=5
+cold-ptes: fork_touched --pages 49152 --order random --cold-ms 20 | state processes=4 reps=5
 cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=6
 cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=6
 order-64k: fork_touched --pages 65536 --hog-mib 1024 | state processes=4
@@ -121,10 +125,14 @@ first-64k: fork_touched --pages 65536 --first | state processes=6 reps=1
 """
 
 RUNTIMES = """
-jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 64 | runtime quick unpinned processes=3
+jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 64 | runtime modes quick unpinned processes=3
+jdk-spawn-cold: live/jvm --mech jdk-posix_spawn --heap-mib 64 --cold-ms 20 | runtime modes unpinned processes=3
 jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 64 | runtime quick processes=3 milestones=reaped
+jdk-vfork-call: live/jvm --mech jdk-vfork --heap-mib 64 | runtime modes quick unpinned processes=3 milestones=call
+jdk-vfork-cold: live/jvm --mech jdk-vfork --cold-ms 20 | runtime modes unpinned processes=3 milestones=call
 jdk-fork: live/jvm --mech jdk-fork --heap-mib 64 | runtime held-out processes=2 milestones=reaped
 cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime quick processes=4
+cpython-popen-cold: live/cpython --mech cpython-subprocess --heap-mib 16 --cold-ms 20 | runtime unpinned processes=3
 cpython-os-fork: live/cpython --mech cpython-os-fork --heap-mib 16 | runtime quick processes=3
 cpython-fork: live/cpython --mech cpython-fork --heap-mib 16 | runtime held-out processes=2
 """
@@ -135,6 +143,7 @@ spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=1
 spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
 spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-vfork: vfork_exit | spread unpinned quick processes=12 reps=20
+spread-vfork-cold: vfork_exit --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-exec: exec_target --target dynamic | spread unpinned quick processes=12 reps=20
 spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-spawn: exec_target --mech posix_spawn --target dynamic | spread unpinned processes=12 reps=20
@@ -152,6 +161,7 @@ held-sparse-200: fork_sparse --tables 200 | held-out
 held-sparse-1200: fork_sparse --tables 1200 | held-out processes=6
 held-thp-32: fork_thp --huge 32 | held-out
 held-thp-200: fork_thp --huge 200 | held-out processes=6
+held-thp-900: fork_thp --huge 900 | held-out processes=4 reps=5
 held-empty-1k: fork_vmas --kind anon_empty --vmas 1000 | held-out
 held-page-150: fork_vmas --kind anon_page --vmas 150 | held-out
 held-page-1k: fork_vmas --kind anon_page --vmas 1000 | held-out

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from calibration.live.runs import run_case
 from calibration.observations import captured
 from calibration.plan import PlannedRow
 from calibration.quantiles import quantile
-from calibration.samples import Run, Sample, SampleFile, SampleWriter, append_run, read_runs
+from calibration.samples import Run, Sample, SampleFile, SampleWriter, append_run, homeless, read_runs
 from model.machine import Footprint
 
 HELPER_ROW = "jspawnhelper"
@@ -44,35 +45,42 @@ def case_of(row: PlannedRow) -> LiveCase:
         kind="jvm" if kind == "jvm" else "cpython",
         mechanism=row.options["mech"],
         heap_bytes=row.count("heap-mib", 64) << 20,
+        caller="cold" if row.count("cold-ms") else "hot",
         collector="serial",
     )
 
 
 def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callable[[int, int, str], None]) -> None:
     """Measure the rows that are not in the file yet; one whose runtime is not there is skipped with its reason."""
-    there = {run.row for run in read_runs(out).runs} | {note.row for note in read_runs(out).notes}
+    before = read_runs(out)
+    there = Counter(run.row for run in before.runs)
+    noted = {note.row for note in before.notes}
+    skipped = {note.row for note in before.notes if note.kind == "skipped"}
     with SampleWriter(out, {}) as writer:
         for index, row in enumerate(rows):
             progress(index, len(rows), row.row.name)
-            if row.row.name in there:
+            done = there[row.row.name]
+            if done >= row.row.processes or row.row.name in skipped:
                 continue
             try:
-                _measure(row, writer)
+                _measure(row, writer, done=done, noted=row.row.name in noted)
             except BadInput as error:
                 writer.append({"kind": "skipped", "row": row.row.name, "process": -1, "reason": str(error)})
-        if HELPER_ROW not in there:
+        if HELPER_ROW not in noted:
             _note_helper(writer)
 
 
-def _measure(row: PlannedRow, writer: SampleWriter) -> None:
+def _measure(row: PlannedRow, writer: SampleWriter, *, done: int, noted: bool) -> None:
+    """Run the processes of a row that are not `done` yet, and note its parent and target once."""
     case = case_of(row)
     with _pinned(row.row.pinned):
-        result = run_case(case, processes=row.row.processes, reps=REPS)
-    parent = result.snapshots[0]
-    writer.append({"kind": "parent", "row": row.row.name, "state": json.loads(snapshot_text(parent))})
-    image = capture_elf(case.target)
-    writer.append({"kind": "target", "row": row.row.name, "state": dataclasses.asdict(image)})
-    for process, measured in enumerate(result.processes):
+        result = run_case(case, processes=row.row.processes - done, reps=REPS)
+    if not noted:
+        parent = homeless(snapshot_text(result.snapshots[0]))
+        writer.append({"kind": "parent", "row": row.row.name, "state": parent})
+        image = homeless(json.dumps(dataclasses.asdict(capture_elf(case.target))))
+        writer.append({"kind": "target", "row": row.row.name, "state": image})
+    for process, measured in enumerate(result.processes, done):
         append_run(writer, _run(row, process, measured))
 
 
@@ -109,11 +117,11 @@ def _pinned(wanted: bool) -> Iterator[None]:
 def _note_helper(writer: SampleWriter) -> None:
     try:
         helper = find_java("").parent.parent / "lib" / "jspawnhelper"
-        image = capture_elf(str(helper))
+        image = homeless(json.dumps(dataclasses.asdict(capture_elf(str(helper)))))
     except BadInput as error:
         writer.append({"kind": "skipped", "row": HELPER_ROW, "process": -1, "reason": str(error)})
         return
-    writer.append({"kind": "target", "row": HELPER_ROW, "state": dataclasses.asdict(image)})
+    writer.append({"kind": "target", "row": HELPER_ROW, "state": image})
 
 
 def footprints(file: SampleFile) -> dict[str, Footprint]:

@@ -50,7 +50,7 @@ def placement_key(family: str, caller: Caller) -> str:
 
 def spread_rows(rows: Sequence[Observation], kept: Mapping[str, list[Run]]) -> list[SpreadRow]:
     """The rows of the unpinned pass, one for each whatever its intervals."""
-    found = {each.row.row.name: each.scenario for each in rows if each.row.role == "spread"}
+    found = {each.row.row.name: each.scenario for each in rows if each.row.modes}
     return [SpreadRow(name, scenario, tuple(kept[name])) for name, scenario in found.items()]
 
 
@@ -58,11 +58,13 @@ def placement_of(sample: Sample, family: str) -> tuple[str, str]:
     """Child's CPU and caller's wake-up that a sample shows."""
     before, after, child = sample.caller_cpu_before, sample.caller_cpu_after, sample.child_cpu
     where = "same" if child is None or child == before else "other"
-    if not family.startswith("vfork"):
+    if not family.startswith(("vfork", "jdk")):
         return where, "preempt"
     late = sample.call_ns is not None and sample.reaped_ns is not None and sample.call_ns > LATE * sample.reaped_ns
     if late:
         return where, "queue"
+    if family.startswith("jdk"):  # its CPUs are not told; a caller that is on time was woken elsewhere
+        return where, "other"
     return where, "other" if after != child else "preempt"
 
 
@@ -108,7 +110,11 @@ def spread_from(ratios: Sequence[float]) -> Spread:
     return Spread(levels=LEVELS, ratios=tuple(quantile(ratios, level) for level in LEVELS))
 
 
+def with_placements(machine: Machine, rows: Sequence[SpreadRow]) -> Machine:
+    """The machine with the placements of its unpinned pass."""
+    return replace(machine, placements={**machine.placements, **placements(rows)})
+
+
 def with_spread(machine: Machine, rows: Sequence[SpreadRow], costs: CostTable) -> Machine:
-    """The machine with placements and spread from its unpinned pass."""
-    placed = replace(machine, placements={**machine.placements, **placements(rows)})
-    return replace(placed, spread={**placed.spread, **spreads(rows, placed, costs)})
+    """The machine with the spread of its unpinned pass; it has the placements already."""
+    return replace(machine, spread={**machine.spread, **spreads(rows, machine, costs)})

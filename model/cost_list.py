@@ -88,6 +88,8 @@ copy_table_beyond_pcp (table) by fork_sparse
     What a table costs more once the CPU's free list is empty and its page comes cold.
 copy_huge_pmd (pmd) by fork_thp
     mm/huge_memory.c:copy_huge_pmd@v6.18: folio reference and a deposited pte table.
+copy_huge_beyond_pcp (pmd) by fork_thp
+    What a pmd costs more once the CPU's free list is empty and its deposited table comes cold.
 copy_hugetlb_pte (entry) assumed 2.0 × copy_present_pte
     mm/hugetlb.c:copy_hugetlb_page_range@v6.18: one entry, no deposit.
     Source: folio reference, rmap and two stores, as for a present pte; no bench reserves hugetlb pages.
@@ -157,6 +159,8 @@ free_upper_table (table) by fork_sparse
     One pmd or pud table.
 zap_huge_pmd (pmd) by fork_thp
     mm/huge_memory.c:zap_huge_pmd@v6.18 and its deposited table.
+zap_huge_beyond_pcp (pmd) by fork_thp
+    What a pmd costs more to drop when its deposited table goes beyond the CPU's free list.
 free_huge_page (folio) by munmap
     Freeing 2 MiB that were this mm's alone.
 filp_close (open file) by fork_fds
@@ -213,6 +217,8 @@ cold_vma (vma) by fork_vmas
     The same for each vma that fork copies.
 cold_pte_table (table) by fork_sparse
     The same for each pte table or huge pmd that fork copies.
+cold_pte (pte) by fork_touched
+    The same for each pte that fork copies and the last cache would have held.
 cold_exit (exit) by clone_vm_exit
     The same for exit, wait and reap.
 cold_exit_mm (mm) by fork_touched
@@ -221,6 +227,8 @@ cold_remove_vma (vma) by fork_vmas
     The same for each vma that exit drops.
 cold_zap_table (table) by fork_sparse
     The same for each table or huge pmd that exit drops.
+cold_zap_pte (pte) by fork_touched
+    The same for each pte that exit drops and the last cache would have held.
 cold_exec (execve) by exec_target
     The same for an execve.
 cold_ldso (start) by exec_target
@@ -237,6 +245,10 @@ cpython_popen_fixed (Popen()) by live/cpython
     Lib/subprocess.py:Popen.__init__@3.11 and _posixsubprocess.c:fork_exec.
 cpython_wait_fixed (wait()) by live/cpython
     Lib/subprocess.py:Popen.wait@3.11.
+cold_jdk (start()) by live/jvm
+    What start() costs more after 20 ms of other work or sleep, kernel and loader apart.
+cold_cpython (start) by live/cpython
+    The same for Popen().
 cpython_after_fork (fork) by live/cpython
     The interpreter's own work in a forked child before exec: PyOS_AfterFork_Child@3.11, new hash seed, bytecode.
 """

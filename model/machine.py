@@ -80,7 +80,7 @@ class Machine:
         spread: by class of path, times ÷ quiet time.
         footprints: by runtime, user pages touched around a fork.
         facts: counts and sizes that the model needs: `loader_cpuids`, `static_cpuids`, `pcp_pages`, `pcp_tables`,
-            and caches as lines of 64 bytes: `l2_lines`, `table_lines`, `scatter_lines`, `far_lines`.
+            `pcp_huge`, and caches as lines of 64 bytes: `l2_lines`, `table_lines`, `scatter_lines`, `far_lines`.
         measured: largest value of each parent attribute that the benches reached: `anon_ptes`, `vmas`, ... .
         noise_floor: median |ln| of A/A pairs.
         model_error: relative standard error of predictions on held-out data, by class of path.
@@ -102,10 +102,16 @@ class Machine:
     model_error: Mapping[str, float] = field(default_factory=dict)
 
     def placements_of(self, family: str, *, cold: bool = False) -> tuple[Placement, ...]:
-        """Placements of a family of mechanisms, likeliest first; one CPU leaves only one."""
+        """Placements of a family of mechanisms, likeliest first; one CPU leaves only one.
+
+        A launcher that was not seen itself places its child as the system call beneath it does.
+        """
         if self.cpus == 1:
             return (Placement(child="same", waker="preempt"),)
-        names = (f"{family}-cold", family, "*") if cold else (family, "*")
+        kernels_own = family.removeprefix("jdk-").replace("posix_spawn", "vfork")
+        names = [family, kernels_own, "*"]
+        if cold:
+            names = [f"{family}-cold", family, f"{kernels_own}-cold", *names]
         return next((self.placements[name] for name in names if self.placements.get(name)), (Placement(),))
 
     def footprint(self, runtime: str, *, threaded: bool = False) -> Footprint:

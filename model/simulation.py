@@ -12,7 +12,7 @@ from typing import Any
 import simpy
 
 from model.costs import CostTable
-from model.hardware.cpu import Cpu
+from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
 from model.kernel.exit import do_wait
 from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
 from model.kernel.locks import RwLock
@@ -22,7 +22,7 @@ from model.ledger import Bill, Entry, bill_of, critical_path
 from model.machine import Machine, Placement
 from model.prediction import MILESTONES, Prediction
 from model.process import Caller, Process
-from model.scenario import Scenario, Spawn, Wait
+from model.scenario import Load, Scenario, Spawn, Wait
 from model.spread import assemble
 from model.userland import cpython, jdk, libc, program, shell
 from model.userland.libc import Launch
@@ -80,7 +80,7 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
 
     Raises:
         MissingCost: the machine file lacks a price that the scenario needs.
-        NotBuilt: unknown mechanism or clone flag.
+        NotBuilt: unknown mechanism or clone flag, a load, a launcher's first start.
     """
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
@@ -122,6 +122,8 @@ def family_of(spawn: Spawn | None) -> str:
     unknown = sorted(spawn.flags - KNOWN_FLAGS)
     if unknown:
         raise NotBuilt(f"clone flag {unknown[0]} is not built; there are {', '.join(sorted(KNOWN_FLAGS))}")
+    if not spawn.warm:
+        raise NotBuilt("the first start of a launcher is not built, only a warmed one")
     if spawn.mechanism == "clone3" and "CLONE_VFORK" in spawn.flags:
         return "vfork"
     return MECHANISMS[spawn.mechanism][2]
@@ -140,15 +142,18 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
 
 
 def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> Run:
-    """Run the program under one placement."""
+    """Run the program under one placement; `NotBuilt` for a load, which no path knows yet."""
+    if scenario.load != Load():
+        raise NotBuilt("a load beside the spawn is not built")
     env = simpy.Environment()
+    idle_ns = LONG_IDLE_NS if scenario.parent.caller is Caller.COLD else SHORT_IDLE_NS
     system = System(
         env=env,
         costs=costs,
         machine=machine,
         rules=scenario.rules,
         placement=placement,
-        cpus=[Cpu(index) for index in range(max(1, machine.cpus))],
+        cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
     )
     parent = scenario.parent
     caller = Task(system, "caller", Mm(RwLock(env), users=parent.threads), cold=parent.caller is Caller.COLD)

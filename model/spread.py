@@ -25,6 +25,10 @@ Z90 = 1.6449
 """Two-sided 90 % of the normal distribution."""
 SHORT_NS, LONG_NS = 0.15 * NS_PER_MS, 4 * NS_PER_MS
 """Below the first a wake-up or an interrupt is much of a path, above the second the tick meets it."""
+RUNTIME_COSTS = ("jdk_", "cpython_")
+"""What the costs of a runtime's own code begin with."""
+LIKE = {"runtime": "medium-wakes", "medium-wakes": "medium", "short-wakes": "short"}
+"""Class to go by where one was never measured."""
 GRID = np.linspace(0.0025, 0.9975, 400)
 
 
@@ -40,17 +44,23 @@ class FinishedRun(Protocol):
 
 
 def path_class(path: Sequence[Entry]) -> str:
-    """Class of a path for the spread: `short`, `medium` or `long`, with `-wakes` where it wakes another CPU."""
+    """Class of a path for the spread: `long`, `runtime` where a JVM or interpreter runs code of its own on it, else
+    `short` or `medium`, with `-wakes` where it wakes another CPU.
+    """
     elapsed_ns = path[-1].end_ns - path[0].start_ns if path else 0.0
     if elapsed_ns > LONG_NS:
         return "long"
+    if any(entry.name.startswith(RUNTIME_COSTS) for entry in path):
+        return "runtime"
     wakes = any(entry.name.startswith("wake_idle") for entry in path)
     return ("short" if elapsed_ns < SHORT_NS else "medium") + ("-wakes" if wakes else "")
 
 
 def spread_of(machine: Machine, kind: str) -> Spread:
     """The machine's spread for a class of path; none if it was never measured."""
-    return machine.spread.get(kind) or machine.spread.get(kind.removesuffix("-wakes")) or NO_SPREAD
+    while kind not in machine.spread and kind in LIKE:
+        kind = LIKE[kind]
+    return machine.spread.get(kind, NO_SPREAD)
 
 
 def mixture(parts: Sequence[tuple[float, float, Spread]]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,13 +19,14 @@ def register(app: typer.Typer) -> None:
         out: Annotated[Path | None, typer.Option(help="Machine file to write; default: this host's own.")] = None,
         quick: Annotated[bool, typer.Option("--quick", help="Within a minute; the rest is inherited.")] = False,
         resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
+        passes: Annotated[int, typer.Option(min=1, max=20, help="Times that all is measured, each up to 5 min.")] = 1,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> None:
         """Measure this machine, fit its prices, and write its machine file."""
         from calibration.calibrate import calibrate as run
 
         date = datetime.now(UTC).isoformat(timespec="minutes")
-        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume)
+        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes)
         document = _document(done)
         if as_json:
             print(json.dumps(document, indent=1))

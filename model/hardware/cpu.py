@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 Runnable = TypeVar("Runnable")
 """What a CPU runs: the kernel layer's tasks, which this layer does not know."""
 
-LONG_IDLE_NS = 20e6
-"""Idle time before the scenario starts, for a CPU of which nothing else is known."""
+LONG_IDLE_NS, SHORT_IDLE_NS = 20e6, 50e3
+"""How long the other CPUs have idled when a scenario starts: beside a cold caller, and beside one whose last child
+ended less than 0.1 ms ago."""
 
 
 @dataclass(slots=True, eq=False)

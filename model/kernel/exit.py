@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from model.kernel.fork import complete_vfork_done
-from model.kernel.memory import Counts
+from model.kernel.memory import Counts, held
 from model.kernel.mmap import exit_mmap, image_exit
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task
+from model.machine import Machine
 
 
 def drop_mm(task: Task) -> None:
     """`kernel/fork.c:mmput@v6.18`: tear the mm down if the task was its last user.
 
-    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table.
+    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte.
     """
     mm, system = task.mm, task.system
     mm.users -= 1
@@ -26,12 +27,17 @@ def drop_mm(task: Task) -> None:
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)
         if task.cold and mm.image is None:
-            task.charge_all(_cold_teardown(counts))
+            task.charge_all(_cold_teardown(counts, system.machine))
 
 
-def _cold_teardown(counts: Counts) -> Counts:
+def _cold_teardown(counts: Counts, machine: Machine) -> Counts:
     tables = counts.get("free_pte_table", 0) + counts.get("zap_huge_pmd", 0)
-    return {"cold_exit_mm": 1, "cold_remove_vma": counts.get("remove_vma", 0), "cold_zap_table": tables}
+    return {
+        "cold_exit_mm": 1,
+        "cold_remove_vma": counts.get("remove_vma", 0),
+        "cold_zap_table": tables,
+        "cold_zap_pte": held(counts.get("zap_pte", 0), machine),
+    }
 
 
 def do_exit(task: Task) -> Path:

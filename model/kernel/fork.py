@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, MmCounts, copy_page_range, dup_vmas, misses, mm_counts
+from model.kernel.memory import Misses, MmCounts, copy_page_range, dup_vmas, held, misses, mm_counts
 from model.kernel.mmap import commit_refusal
 from model.kernel.sched import block_on, first_run, wake_up_new_task
 from model.kernel.task import Mm, MmCopying, Path, Spawning, Task
@@ -116,7 +116,7 @@ def dup_mm(task: Task, parent: Process) -> MmCopying:
 def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     """`mm/mmap.c:dup_mmap@v6.18` (before 6.17 in kernel/fork.c): every vma and its page tables, mmap_lock held.
 
-    Charges: those of dup_vmas and copy_page_range, cold_vma, cold_pte_table, the final flush_tlb_mm.
+    Charges: those of dup_vmas and copy_page_range, cold_vma, cold_pte_table, cold_pte, the final flush_tlb_mm.
 
     Raises:
         SpawnFailed: ENOMEM.
@@ -133,6 +133,7 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     if task.cold:
         task.charge("cold_vma", mm.vmas)
         task.charge("cold_pte_table", mm.tables.pte + mm.huge_pmds)
+        task.charge("cold_pte", held(mm.small_ptes, system.machine))
     flush_tlb_mm(task, running=parent.running_threads)
     yield from task.mm.mmap_lock.release(task)
 

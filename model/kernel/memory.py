@@ -114,6 +114,14 @@ def beyond(count: float, machine: Machine, fact: str) -> float:
     return max(0.0, count - machine.fact(fact))
 
 
+def held(ptes: float, machine: Machine) -> float:
+    """Of some ptes, those whose struct pages the last cache can have held before other work took it.
+
+    Of the size alone, not of what else a walk touches: one more vma must never make an mm cheaper to copy.
+    """
+    return min(ptes, machine.fact("far_lines") / LINES["pte"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misses:
     """Shares of a walk over an mm that find nothing in the cache any more: what is walked again and again.
@@ -160,7 +168,7 @@ def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses
 
     Charges: copy_table, copy_table_beyond_pcp, copy_present_pte, copy_pte_beyond_cache, copy_scattered_pte,
     wrprotect_pte, locked_rmw, copy_file_pte, copy_folio, copy_folio_pte, copy_swap_pte, copy_huge_pmd,
-    copy_hugetlb_pte.
+    copy_huge_beyond_pcp, copy_hugetlb_pte.
     Leaves out: the scan of empty ptes (part of copy_table), mmu notifiers, pinned pages.
     """
     tables = mm.tables.pte + mm.tables.upper
@@ -177,15 +185,16 @@ def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses
         "copy_file_pte": mm.file_ptes,
         "copy_swap_pte": mm.swap_ptes,
         "copy_huge_pmd": mm.huge_pmds,
+        "copy_huge_beyond_pcp": beyond(mm.huge_pmds, machine, "pcp_huge"),
         "copy_hugetlb_pte": mm.hugetlb_pages,
     }
 
 
-def zap_page_range(mm: MmCounts, missed: Misses) -> Counts:
+def zap_page_range(mm: MmCounts, machine: Machine, missed: Misses) -> Counts:
     """What dropping the page tables of a copy costs, every page staying: `mm/memory.c:unmap_vmas@v6.18`.
 
     Charges: zap_pte, zap_pte_beyond_cache, zap_scattered_pte, zap_file_pte, zap_folio, zap_folio_pte, zap_huge_pmd,
-    free_pte_table, free_table_beyond_cache, free_upper_table.
+    zap_huge_beyond_pcp, free_pte_table, free_table_beyond_cache, free_upper_table.
     """
     return {
         "zap_pte": mm.small_ptes + mm.swap_ptes + mm.hugetlb_pages,
@@ -195,6 +204,7 @@ def zap_page_range(mm: MmCounts, missed: Misses) -> Counts:
         "zap_folio": mm.folios,
         "zap_folio_pte": mm.folio_ptes,
         "zap_huge_pmd": mm.huge_pmds,
+        "zap_huge_beyond_pcp": beyond(mm.huge_pmds, machine, "pcp_huge"),
         "free_pte_table": mm.tables.pte,
         "free_table_beyond_cache": mm.tables.pte * missed.tables,
         "free_upper_table": mm.tables.upper,

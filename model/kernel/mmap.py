@@ -22,7 +22,7 @@ def exit_mmap(mm: MmCounts, machine: Machine, *, missed: Misses, owned_pages: fl
     return {
         "exit_mm_fixed": 1,
         **drop_vmas(mm, missed),
-        **zap_page_range(mm, missed),
+        **zap_page_range(mm, machine, missed),
         **{cost: count for cost, count in free_owned(owned_pages, machine).items() if cost != "zap_pte"},
     }
 
@@ -56,6 +56,8 @@ def commit_refusal(space: AddressSpace, rules: Rules, limits: Limits) -> str | N
     Mode 1 never refuses. Mode 2 refuses beyond the commit headroom. Mode 0 refuses, by rule `only_obvious`, a single
     vma larger than RAM and swap; by rule `per_vma_free` (before 5.0) one larger than what is free now.
     """
+    if limits.commit_mode not in (0, 2):
+        return None
     sizes = [
         vma.size_bytes for vma in space.vmas if vma.account and not vma.dontcopy and vma.kind is not VmaKind.SPECIAL
     ]

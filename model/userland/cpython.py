@@ -51,6 +51,8 @@ def popen_preexec(task: Task, launch: Launch) -> Spawning:
 def _popen(task: Task, launch: Launch, flags: frozenset[str], calls: int) -> Spawning:
     with task.at("Popen"):
         task.charge("cpython_popen_fixed")
+        if task.cold:
+            task.charge("cold_cpython")
         task.charge("open_file")
         task.charge("syscall", CALLER_CALLS)
         child = yield from kernel_clone(

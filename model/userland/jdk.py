@@ -73,8 +73,7 @@ def jdk_vfork(task: Task, launch: Launch) -> Spawning:
 
 def _start(task: Task, launch: Launch, flags: frozenset[str], body: Body) -> Spawning:
     with task.at("ProcessImpl.start"):
-        task.charge("jdk_start_fixed")
-        task.charge("open_file", PIPES)
+        _prepare(task)
         child = yield from kernel_clone(task, launch.parent, flags, body)
         if not flags:
             with task.at("user"):
@@ -85,6 +84,13 @@ def _start(task: Task, launch: Launch, flags: frozenset[str], body: Body) -> Spa
                 task.charge("fault_cow_reuse", task.system.machine.footprint(launch.parent.runtime).caller_reuses)
         _finish_start(task, child, launch)
     return child
+
+
+def _prepare(task: Task) -> None:
+    task.charge("jdk_start_fixed")
+    if task.cold:
+        task.charge("cold_jdk")
+    task.charge("open_file", PIPES)
 
 
 def _until_exec(task: Task, child: Task) -> Path:
@@ -109,8 +115,7 @@ def jdk_posix_spawn(task: Task, launch: Launch) -> Spawning:
     assert helper is not None, "jdk-posix_spawn needs the image of jspawnhelper"
     told, ping = task.system.env.event(), task.system.env.event()
     with task.at("ProcessImpl.start"):
-        task.charge("jdk_start_fixed")
-        task.charge("open_file", PIPES)
+        _prepare(task)
         child = yield from posix_spawn(task, launch, _helper_body(launch, helper, told, ping))
         task.charge("pipe_io", HAND_OVER_WRITES)
         yield from task.meet()
@@ -127,6 +132,7 @@ def _helper_body(launch: Launch, helper: ElfImage, told: simpy.Event, ping: simp
     def body(child: Task) -> Path:
         yield from execve(child, launch.execve(helper, ""), start_up)
         run_main(child, helper)
+        child.cold = False  # the target's exec finds warm what the helper's has just used
         with child.at("jspawnhelper"):
             child.charge("syscall", HELPER_CALLS)
             yield from block_on(child, told, "pipe")

@@ -23,6 +23,7 @@ def system(task: Task, launch: Launch) -> Spawning:
     def body(child: Task) -> Path:
         yield from execve(child, launch.execve(shell, ""), start_up)
         run_main(child, shell)
+        child.cold = False  # the command's exec finds warm what the shell's has just used
         with child.at("sh"):
             child.charge("syscall", SHELL_CALLS)
             child.charge("fault_anon", SHELL_PAGES)

@@ -43,6 +43,8 @@ PRICES_NS = {
     "copy_folio": 40,
     "copy_folio_pte": 10,
     "copy_pte_table": 1_800,
+    "cold_pte": 8,
+    "cold_zap_pte": 8,
     "copy_upper_table": 1_700,
     "copy_huge_pmd": 900,
     "reclaim_stack": 400,

@@ -105,7 +105,17 @@ def test_the_walk_charges_costs_that_there_are() -> None:
     text = (ROOT / "model/README.md").read_text(encoding="utf-8").partition("## The walk")[2].partition("## The map")[0]
     charged = [row[2] for row in rows_of(text) if len(row) == 3]
     named = {name for cell in charged for name in re.findall(r"`([a-z]\w+)`", cell)}
-    others = {"mmap_lock", "exit_mmap", "drop_vmas", "zap_page_range", "image_exit", "do_wait", "try_to_wake_up"}
+    others = {
+        "mm_counts",
+        "misses",
+        "mmap_lock",
+        "exit_mmap",
+        "drop_vmas",
+        "zap_page_range",
+        "image_exit",
+        "do_wait",
+        "try_to_wake_up",
+    }
     assert len(named) > 30
     assert named - others - set(COSTS) == set()
 

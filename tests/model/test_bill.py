@@ -190,6 +190,16 @@ def test_without_a_wait_the_child_still_runs() -> None:
     assert "reaped" not in run.milestones
 
 
+def test_a_stretch_of_a_ledger_has_its_share_of_the_units() -> None:
+    run = run_once(
+        Scenario(parent=parent_of(), program=(Charge(cost="syscall", count=10),)), BARE, COST_TABLE, PLACEMENTS[0]
+    )
+    unit = COST_TABLE.price("syscall")
+    path = critical_path(run.caller, 2 * unit, 9 * unit)
+    assert [entry.name for entry in path] == ["syscall"]
+    assert path[0].count == pytest.approx(7)
+
+
 def test_a_gap_in_a_ledger_is_a_defect() -> None:
     run = run_once(scenario_of("fork", parent_of()), BARE, COST_TABLE, PLACEMENTS[0])
     del run.caller.ledger[2]

@@ -330,6 +330,13 @@ def test_the_jdk_closes_every_other_descriptor_before_the_target_starts(mechanis
     assert [entry.count for entry in last] == [3]
 
 
+@pytest.mark.parametrize("mechanism", ["jdk-fork", "jdk-vfork", "jdk-posix_spawn"])
+def test_the_jdk_prepares_its_child_once_by_every_mechanism(mechanism: str) -> None:
+    counts = counts_of(mechanism, parent_of())
+    assert counts["open_file"] == 5 + 1 + 1, "pipes, the child's /proc/self/fd, the caller's /proc/PID/stat"
+    assert counts["jdk_start_fixed"] == counts["jdk_reap_fixed"] == 1
+
+
 def test_descriptors_with_cloexec_are_closed_by_the_first_exec() -> None:
     base = parent_of(open_fds=43, highest_fd=63)
     extra = added(replace(base, cloexec_fds=40), base, "posix_spawn")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model.hardware.cpu import Cpu, wake_latency
 from model.kernel.locks import RwLock
 from model.kernel.sched import block_on, first_run, nanosleep, release_cpu, wake_up_new_task
-from model.kernel.task import Mm, Path, System, Task
+from model.kernel.task import Mm, Path, System, Task, Theft
 from model.ledger import critical_path
 from model.machine import Machine, Placement
 from model.process import Runtime
@@ -128,6 +128,52 @@ def test_preempted_work_is_done_later_and_none_is_lost(pieces: list[int], wake_a
     assert waker.clock_ns == pytest.approx((wake_after + sum(pieces) + other_work) * UNIT + 2 * SWITCH)
     path = critical_path(waker, 0.0, waker.clock_ns)
     assert work_ns(path) == pytest.approx(waker.clock_ns), "one CPU: everything is on the path"
+
+
+def test_a_preempted_task_comes_before_those_that_queued() -> None:
+    system = system_of()
+    waker, sleeper = task_of(system, "waker"), task_of(system, "sleeper", None)
+    queued = Task(system, "queued", waker.mm, created_by=waker)
+    event = system.env.event()
+
+    def waker_path() -> Path:
+        yield from wake_up_new_task(waker, queued)
+        system.env.process(queued_path())
+        event.succeed(waker)
+        work(waker, 5)
+        yield from waker.meet()
+        release_cpu(waker)
+
+    def queued_path() -> Path:
+        yield from first_run(queued)
+        work(queued, 1)
+        yield from queued.meet()
+        release_cpu(queued)
+
+    def sleeper_path() -> Path:
+        yield from block_on(sleeper, event, "event")
+        yield from sleeper.meet()
+        release_cpu(sleeper)
+
+    system.env.process(sleeper_path())
+    system.env.process(waker_path())
+    system.env.run()
+    assert waker.clock_ns == pytest.approx(2 * SWITCH + 5 * UNIT)
+    assert queued.clock_ns == pytest.approx(waker.clock_ns + SWITCH + UNIT)
+
+
+def test_an_entry_is_cut_where_the_cpu_was_taken() -> None:
+    system = system_of()
+    task, thief = task_of(system, "task"), task_of(system, "thief", None)
+    work(task, 4)
+    work(task, 6)
+    task.thefts.append(Theft(at_ns=3 * UNIT, until_ns=3 * UNIT + 500.0, ended_by=thief))
+    system.env.process(task.meet())
+    system.env.run()
+    worked = [(entry.count, entry.end_ns) for entry in task.ledger if entry.name == "syscall"]
+    late = 500.0 + SWITCH
+    assert worked == [(3, 3 * UNIT), (1, pytest.approx(4 * UNIT + late)), (6, pytest.approx(10 * UNIT + late))]
+    assert system.env.now == pytest.approx(task.clock_ns)
 
 
 def test_a_sleeper_frees_its_cpu_and_pays_for_waking() -> None:
@@ -270,6 +316,13 @@ def held(task: Task) -> tuple[float, float]:
 
 def waited_for(task: Task) -> list[Task | None]:
     return [entry.ended_by for entry in task.ledger if entry.name == "mmap_lock"]  # type: ignore[misc]
+
+
+def test_the_lock_is_taken_in_the_order_of_time_not_of_asking() -> None:
+    """A task whose own clock runs ahead does not hold the lock before it comes there."""
+    late, early = lock_run([(20, True, 5), (1, True, 5)])
+    assert held(early) == pytest.approx((UNIT, 6 * UNIT))
+    assert (waited_for(late), waited_for(early)) == ([], [])
 
 
 def test_readers_share_and_a_writer_does_not() -> None:
