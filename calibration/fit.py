@@ -17,7 +17,7 @@ from calibration.observations import Observation
 from calibration.plan import bench_machine
 from model.costs import COSTS, CostTable, fold_assumed
 from model.ledger import Bill, bill_of
-from model.machine import Machine
+from model.machine import Machine, Placement
 from model.simulation import family_of, run_once
 
 FLOOR = 0.02
@@ -60,6 +60,10 @@ def unit_costs() -> CostTable:
 def interval_bill(each: Observation, machine: Machine, costs: CostTable) -> Bill:
     """Counts on the critical path of an observation's interval."""
     seen = bench_machine(machine, pinned=each.row.row.pinned)
+    if "elsewhere" in each.row.options:  # the bench itself says where the child runs
+        seen = replace(seen, placements={})
+    if each.row.other:
+        seen = replace(seen, placements={"*": (Placement(child="other"),)})
     placements = seen.placements_of(family_of(each.scenario.spawn))
     # A low quantile shows the quick mode: not the one in which the caller waits for the child's end.
     quick = next((placement for placement in placements if placement.waker != "queue"), placements[0])

@@ -63,7 +63,7 @@ def observations(
     parents, targets = captured(file)
     found: list[Observation] = []
     for row in planned_rows() if plan is None else plan:
-        runs = kept.get(row.row.name, [])
+        runs = [_elsewhere(run) for run in kept.get(row.row.name, [])] if row.other else kept.get(row.row.name, [])
         parent = parents.get(row.row.name)
         if not runs or (parent is None and row.milestones != ("value",)):
             continue
@@ -85,6 +85,12 @@ def observations(
                     )
                 )
     return found
+
+
+def _elsewhere(run: Run) -> Run:
+    """Those samples of a run whose child was on another CPU than its caller."""
+    samples = (each for each in run.samples if each.child_cpu is not None and each.child_cpu != each.caller_cpu_before)
+    return replace(run, samples=tuple(samples))
 
 
 def _contiguous(runs: Sequence[Run]) -> float | None:

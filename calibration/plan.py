@@ -40,6 +40,7 @@ class PlannedRow:
         role: whether it is fitted, held out to judge the fit, or read for placement and spread.
         quick: whether `--quick` measures it too.
         modes: whether a fitted row's samples tell placements and spread too.
+        other: whether only samples count whose child ran on another CPU than its caller.
         milestones: which milestones of it are used.
         options: its arguments by name.
     """
@@ -48,6 +49,7 @@ class PlannedRow:
     role: Role = "fit"
     quick: bool = False
     modes: bool = False
+    other: bool = False
     milestones: tuple[Milestone, ...] = ("call", "reaped")
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +95,15 @@ def _planned(text: str) -> PlannedRow:
     if "milestones" in settings:
         milestones = tuple(name for name in get_args(Milestone) if name in settings["milestones"].split(","))
     modes = role == "spread" or "modes" in flags
-    return PlannedRow(row=row, role=role, quick="quick" in flags, modes=modes, milestones=milestones, options=options)
+    return PlannedRow(
+        row=row,
+        role=role,
+        quick="quick" in flags,
+        modes=modes,
+        other="other" in flags,
+        milestones=milestones,
+        options=options,
+    )
 
 
 def _options(words: list[str]) -> dict[str, str]:
@@ -191,6 +201,7 @@ def spawn_of(row: PlannedRow, target: ElfImage | None) -> Spawn:
         flags=flags,
         argv_bytes=row.count("argv-bytes") + 64,
         envp_bytes=row.count("env-bytes"),
+        migrates="elsewhere" in row.options,
         runs_main=row.live or row.options.get("target") in RUN_MAIN,
         target_work=STAMP_WORK if target is not None and not row.live else (),
     )

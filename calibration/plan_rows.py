@@ -1,8 +1,9 @@
 """The list behind `calibration.plan`: one line a row, `name: bench --options | flags`.
 
 Flags: `quick` (also in a quick calibration), `count` (a fact, not a time), `held-out`, `spread`, `unpinned`, `state`,
-`runtime` (a live parent, after the benches), `modes` (fitted, and tells placements as a spread row does),
-`processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never fitted.
+`runtime` (a live parent, after the benches), `other` (only what a child on another CPU than its caller's did), `modes`
+(fitted, and tells placements as a spread row does), `processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never
+fitted.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ vfork: vfork_exit | quick processes=24
 fork-0: fork_touched --pages 0 | quick processes=24
 fork-256: fork_touched --pages 256 | quick
 fork-4k: fork_touched --pages 4096 | quick
+fork-8k: fork_touched --pages 8192 | processes=8
+fork-12k: fork_touched --pages 12288 | processes=8
 fork-16k: fork_touched --pages 16384 | quick processes=8
 fork-rewrite-4k: fork_touched --pages 4096 --rewrite | quick
 fork-rewrite-16k: fork_touched --pages 16384 --rewrite | processes=8
@@ -62,6 +65,7 @@ fork-tables-64: fork_sparse --tables 64 | quick
 fork-tables-32: fork_sparse --tables 32
 fork-tables-128: fork_sparse --tables 128
 fork-tables-512: fork_sparse --tables 512 | quick
+fork-tables-1024: fork_sparse --tables 1024 | processes=8
 fork-gib: fork_sparse --gib 24 | quick
 fork-thp-16: fork_thp --huge 16
 fork-thp-64: fork_thp --huge 64 | quick
@@ -85,6 +89,13 @@ fork-fds-high: fork_fds --high 8000 | quick
 fork-fds-open: fork_fds --open 1000 | quick
 fork-threads: fork_threads --threads 100 | quick
 fork-threads-raw: fork_threads --threads 100 --mech fork_raw
+fork-other: fork_touched --pages 0 | unpinned other milestones=call reps=20
+away-0: fork_touched --pages 0 --elsewhere | unpinned processes=16
+away-16k: fork_touched --pages 16384 --elsewhere | unpinned processes=8
+away-empty: fork_vmas --kind anon_empty --vmas 400 --elsewhere | unpinned
+away-page: fork_vmas --kind anon_page --vmas 400 --elsewhere | unpinned
+away-tables: fork_sparse --tables 256 --elsewhere | unpinned
+away-thp: fork_thp --huge 300 --elsewhere | unpinned processes=8
 fork-running: fork_threads --running 1 | unpinned milestones=call processes=16
 """
 
@@ -125,12 +136,12 @@ first-64k: fork_touched --pages 65536 --first | state processes=6 reps=1
 """
 
 RUNTIMES = """
-jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 64 | runtime modes quick unpinned processes=3
-jdk-spawn-cold: live/jvm --mech jdk-posix_spawn --heap-mib 64 --cold-ms 20 | runtime modes unpinned processes=3
-jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 64 | runtime quick processes=3 milestones=reaped
-jdk-vfork-call: live/jvm --mech jdk-vfork --heap-mib 64 | runtime modes quick unpinned processes=3 milestones=call
-jdk-vfork-cold: live/jvm --mech jdk-vfork --cold-ms 20 | runtime modes unpinned processes=3 milestones=call
-jdk-fork: live/jvm --mech jdk-fork --heap-mib 64 | runtime held-out processes=2 milestones=reaped
+jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 128 | runtime modes quick unpinned processes=3
+jdk-spawn-cold: live/jvm --mech jdk-posix_spawn --heap-mib 128 --cold-ms 20 | runtime modes unpinned processes=3
+jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 128 | runtime quick processes=2 milestones=reaped
+jdk-vfork-call: live/jvm --mech jdk-vfork --heap-mib 128 | runtime modes quick unpinned processes=6 milestones=call
+jdk-vfork-cold: live/jvm --mech jdk-vfork --cold-ms 20 | runtime modes unpinned processes=4 milestones=call
+jdk-fork: live/jvm --mech jdk-fork --heap-mib 128 | runtime held-out processes=2 milestones=reaped
 cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime quick processes=4
 cpython-popen-cold: live/cpython --mech cpython-subprocess --heap-mib 16 --cold-ms 20 | runtime unpinned processes=3
 cpython-os-fork: live/cpython --mech cpython-os-fork --heap-mib 16 | runtime quick processes=3
@@ -175,6 +186,7 @@ held-threads: fork_threads --threads 40 | held-out
 held-mix-a: fork_mix --pages 3000 --tables 40 --anon-page 60 --file-clean 80 --open 50 --threads 10 | held-out
 held-mix-b: fork_mix --pages 20000 --huge 24 --anon-empty 100 --file-dirty 50 --high 256 | held-out
 held-mix-c: fork_mix --pages 500 --tables 300 --anon-page 300 --file-clean 150 --threads 30 | held-out
+held-away: fork_mix --pages 20000 --huge 100 --tables 50 --anon-page 150 --anon-empty 80 --elsewhere | held-out unpinned
 held-jvm: fork_mix --pages 60000 --anon-empty 60 --anon-page 50 --file-clean 55 --file-dirty 15 --threads 20 | held-out
 held-vfork-fds: vfork_exit --high 1000 | held-out
 held-raw: fork_touched --pages 2048 --mech fork_raw | held-out

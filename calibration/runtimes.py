@@ -44,44 +44,49 @@ def case_of(row: PlannedRow) -> LiveCase:
     return LiveCase(
         kind="jvm" if kind == "jvm" else "cpython",
         mechanism=row.options["mech"],
-        heap_bytes=row.count("heap-mib", 64) << 20,
+        heap_bytes=row.count("heap-mib", 128) << 20,
         caller="cold" if row.count("cold-ms") else "hot",
-        collector="serial",
     )
 
 
 def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callable[[int, int, str], None]) -> None:
-    """Measure the rows that are not in the file yet; one whose runtime is not there is skipped with its reason."""
+    """Measure the rows that are not in the file yet; one whose runtime is not there is skipped with its reason.
+
+    Rounds of one process a row: what the scheduler does changes every few seconds, and each row shall see all of it.
+    """
     before = read_runs(out)
     there = Counter(run.row for run in before.runs)
     noted = {note.row for note in before.notes}
     skipped = {note.row for note in before.notes if note.kind == "skipped"}
+    pairs = [(process, row) for row in rows for process in range(there[row.row.name], row.row.processes)]
+    pairs.sort(key=lambda pair: pair[0])
     with SampleWriter(out, {}) as writer:
-        for index, row in enumerate(rows):
-            progress(index, len(rows), row.row.name)
-            done = there[row.row.name]
-            if done >= row.row.processes or row.row.name in skipped:
+        for index, (process, row) in enumerate(pairs):
+            name = row.row.name
+            progress(index, len(pairs), name)
+            if name in skipped:
                 continue
             try:
-                _measure(row, writer, done=done, noted=row.row.name in noted)
+                _measure(row, writer, process=process, noted=name in noted)
+                noted.add(name)
             except BadInput as error:
-                writer.append({"kind": "skipped", "row": row.row.name, "process": -1, "reason": str(error)})
+                skipped.add(name)
+                writer.append({"kind": "skipped", "row": name, "process": -1, "reason": str(error)})
         if HELPER_ROW not in noted:
             _note_helper(writer)
 
 
-def _measure(row: PlannedRow, writer: SampleWriter, *, done: int, noted: bool) -> None:
-    """Run the processes of a row that are not `done` yet, and note its parent and target once."""
+def _measure(row: PlannedRow, writer: SampleWriter, *, process: int, noted: bool) -> None:
+    """Run one process of a row, and note its parent and target unless that has been done."""
     case = case_of(row)
     with _pinned(row.row.pinned):
-        result = run_case(case, processes=row.row.processes - done, reps=REPS)
+        result = run_case(case, processes=1, reps=REPS)
     if not noted:
         parent = homeless(snapshot_text(result.snapshots[0]))
         writer.append({"kind": "parent", "row": row.row.name, "state": parent})
         image = homeless(json.dumps(dataclasses.asdict(capture_elf(case.target))))
         writer.append({"kind": "target", "row": row.row.name, "state": image})
-    for process, measured in enumerate(result.processes, done):
-        append_run(writer, _run(row, process, measured))
+    append_run(writer, _run(row, process, result.processes[0]))
 
 
 def _run(row: PlannedRow, process: int, measured: LiveProcess) -> Run:

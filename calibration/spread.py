@@ -6,6 +6,7 @@ placement that the sample itself had, pooled by class of path: so that modes and
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,19 +70,28 @@ def placement_of(sample: Sample, family: str) -> tuple[str, str]:
 
 
 def placements(rows: Iterable[SpreadRow]) -> dict[str, tuple[Placement, ...]]:
-    """Placements by family, likeliest first, with the share of samples that had them."""
-    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    """Placements by family, likeliest first, with their share, in which every row counts the same.
+
+    Long forks are rows of few samples, and their children are sent to another CPU more often.
+    """
+    shares: dict[str, list[dict[tuple[str, str], float]]] = defaultdict(list)
     for row in rows:
-        for run in row.runs:
-            counts[row.family].update(placement_of(sample, row.family) for sample in run.timed)
-    return {family: _weighted(found) for family, found in counts.items() if found}
+        seen = Counter(placement_of(sample, row.family) for run in row.runs for sample in run.timed)
+        total = seen.total()
+        if total:
+            shares[row.family].append({mode: count / total for mode, count in seen.items()})
+    return {family: _weighted(found) for family, found in shares.items()}
 
 
-def _weighted(found: Counter[tuple[str, str]]) -> tuple[Placement, ...]:
-    total = sum(found.values())
-    kept = [(mode, count) for mode, count in found.most_common() if count >= RARE * total]
-    kept_total = sum(count for _, count in kept)
-    return tuple(Placement(child=child, waker=waker, weight=count / kept_total) for (child, waker), count in kept)
+def _weighted(rows: Sequence[Mapping[tuple[str, str], float]]) -> tuple[Placement, ...]:
+    mean: dict[tuple[str, str], float] = defaultdict(float)
+    for row in rows:
+        for mode, share in row.items():
+            mean[mode] += share / len(rows)
+    kept = {mode: share for mode, share in mean.items() if share >= RARE}
+    total = math.fsum(kept.values())
+    ordered = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Placement(child=child, waker=waker, weight=share / total) for (child, waker), share in ordered)
 
 
 def spreads(rows: Iterable[SpreadRow], machine: Machine, costs: CostTable) -> dict[str, Spread]:

@@ -208,6 +208,37 @@ libc_main_exit (run) by exec_target
     csu/libc-start.c:__libc_start_main@2.36 of a dynamic program, a main that returns, exit().
 """
 
+REMOTE = """
+wake_new_remote (spawn) by fork_touched
+    What a child that starts on another CPU costs its creator: the reschedule interrupt, which a guest sends through its
+    hypervisor.
+sched_migrate (move) by fork_touched
+    sched_setaffinity(2) to another CPU, by way of the migration thread; benches only.
+returned_mm (fork) by fork_touched
+    What a fork costs more when the last child dropped its copy on another CPU, whose caches and free lists hold what
+    the next one needs: its fixed part.
+returned_vma (vma) by fork_vmas
+    The same for a vma.
+returned_anon_vma (vma) by fork_vmas
+    The same for its anon_vma.
+returned_pte (pte) by fork_touched
+    The same for a pte.
+returned_table (table) by fork_sparse
+    The same for a page table.
+returned_huge (pmd) by fork_thp
+    The same for a huge pmd, whose deposited table was freed there.
+remote_vma (vma) by fork_vmas
+    What a vma costs more to drop on another CPU than the one that copied it.
+remote_anon_vma (vma) by fork_vmas
+    The same for its anon_vma.
+remote_pte (pte) by fork_touched
+    The same for a pte.
+remote_table (table) by fork_sparse
+    The same for a page table.
+remote_huge (pmd) by fork_thp
+    The same for a huge pmd.
+"""
+
 COLD = """
 cold_copy_process (spawn) by clone_vm_exit
     What copy_process costs more after 20 ms of other work or sleep.
@@ -239,6 +270,8 @@ RUNTIMES = """
 jdk_start_fixed (start()) by live/jvm
     java.lang.ProcessImpl.start@17 in Java, and what of childproc.c is no system call: objects, argument blocks, the
     hand-over to the reaper thread.
+jspawnhelper_main (run) by live/jvm
+    jspawnhelper.c:main@17 and the hand-overs with start(), beyond their system calls and wake-ups.
 jdk_reap_fixed (exit) by live/jvm
     The process reaper thread's way from waitpid to the return of Process.waitFor@17.
 cpython_popen_fixed (Popen()) by live/cpython
@@ -253,6 +286,6 @@ cpython_after_fork (fork) by live/cpython
     The interpreter's own work in a forked child before exec: PyOS_AfterFork_Child@3.11, new hash seed, bytecode.
 """
 
-KERNEL_LEVEL = (KERNEL, COLD)
+KERNEL_LEVEL = (KERNEL, REMOTE, COLD)
 USER_LEVEL = (USER, RUNTIMES)
 """Costs worked off mostly in user code; those that mix, such as ldso_object with its system calls, count as user."""

@@ -22,6 +22,7 @@ class Spawn:
         argv_bytes, envp_bytes: strings handed to execve.
         path_misses: failed execve calls of a PATH search before the right directory.
         warm: whether the launcher's own path has run before.
+        migrates: whether the child moves to another CPU before anything else, as a bench can make it.
         runs_main: whether the target goes on from `_start` into libc and a main that returns at once.
         target_work: (cost, count) of what the target does between its `_start` and its exit.
     """
@@ -34,6 +35,7 @@ class Spawn:
     envp_bytes: int = 1024
     path_misses: int = 0
     warm: bool = True
+    migrates: bool = False
     runs_main: bool = True
     target_work: tuple[tuple[str, float], ...] = ()
 

@@ -5,6 +5,7 @@ The only place that makes a `simpy.Environment`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -153,6 +154,7 @@ def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: 
         machine=machine,
         rules=scenario.rules,
         placement=placement,
+        returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
     )
     parent = scenario.parent
@@ -164,6 +166,15 @@ def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: 
     env.run()
     _collect(run)
     return run
+
+
+def _returned(scenario: Scenario, machine: Machine) -> float:
+    """How likely the child before this one ran on another CPU: as often as this one does."""
+    spawn = scenario.spawn
+    if spawn is None or spawn.migrates:
+        return float(spawn is not None)
+    seen = machine.placements_of(family_of(spawn), cold=scenario.parent.caller is Caller.COLD)
+    return math.fsum(each.weight for each in seen if each.child == "other")
 
 
 def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:

@@ -13,6 +13,7 @@ struct spawn {
     uint64_t clone_flags;
     long reps, cold_ms, cold_mib;
     bool cold_spin, stamped;       // stamped: the target writes its stamp and exits with its cpu
+    bool elsewhere;                // the child moves to another CPU first, and drops its mm there
     void (*before)(void);          // untimed, before each repetition (NULL: nothing)
     int warmups;
 };
@@ -27,6 +28,7 @@ static int spawned_count, stamp_pipe = -1;
 static char *child_stack;
 static volatile char *cold_region;
 #define CHILD_STACK_BYTES 65536
+static int childs_cpu;
 
 static inline uint64_t clone_flags_of(const char *list)
 {
@@ -63,6 +65,7 @@ static inline struct spawn spawn_options(const char *default_mech)
     s.cold_ms = option_long("cold-ms", 0, 0, 10000);
     s.cold_spin = option_flag("cold-spin");
     s.cold_mib = option_long("cold-mib", 0, 0, 4096);
+    s.elsewhere = option_flag("elsewhere");
     one_of("mech", s.mech, "fork fork_raw vfork posix_spawn clone_vm clone3");
     return s;
 }
@@ -77,6 +80,8 @@ static inline void spawn_check(const struct spawn *s)
 
 __attribute__((noreturn)) static inline void child_main(const struct spawn *s)
 {
+    if (s->elsewhere)
+        pin_to(0, childs_cpu);
     if (s->path) {
         execve(s->path, s->argv, s->envp);
         _exit(255);
@@ -167,9 +172,28 @@ static inline void spawn_repetition(const struct spawn *s, struct spawned *r)
     r->minflt_child = child[1].ru_minflt - child[0].ru_minflt;
 }
 
+static inline void part_cpus(void)
+{   // the caller stays on the last CPU that it may use, its children go to the first
+    cpu_set_t allowed;
+    int last = -1;
+    childs_cpu = -1;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        die("sched_getaffinity: %s", strerror(errno));
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed)) {
+            childs_cpu = childs_cpu < 0 ? cpu : childs_cpu;
+            last = cpu;
+        }
+    if (last == childs_cpu)
+        unavailable("there is one CPU only");
+    pin_to(0, last);
+}
+
 static inline void spawn_prepare(const struct spawn *s)
 {   // all that the timed part needs is there, touched, before the state is captured
     spawn_check(s);
+    if (s->elsewhere)
+        part_cpus();
     child_stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (child_stack == MAP_FAILED)
         die("stack: %s", strerror(errno));

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.kernel.fork import complete_vfork_done
-from model.kernel.memory import Counts, held
+from model.kernel.memory import Counts, drop_remote, held
 from model.kernel.mmap import exit_mmap, image_exit
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task
@@ -13,7 +13,8 @@ from model.machine import Machine
 def drop_mm(task: Task) -> None:
     """`kernel/fork.c:mmput@v6.18`: tear the mm down if the task was its last user.
 
-    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte.
+    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte, those of
+    drop_remote.
     """
     mm, system = task.mm, task.system
     mm.users -= 1
@@ -26,6 +27,8 @@ def drop_mm(task: Task) -> None:
         counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=mm.owned_pages)
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)
+        if task.remote and mm.copied is not None and mm.image is None:
+            task.charge_all(drop_remote(mm.copied, system.machine))
         if task.cold and mm.image is None:
             task.charge_all(_cold_teardown(counts, system.machine))
 
@@ -36,7 +39,7 @@ def _cold_teardown(counts: Counts, machine: Machine) -> Counts:
         "cold_exit_mm": 1,
         "cold_remove_vma": counts.get("remove_vma", 0),
         "cold_zap_table": tables,
-        "cold_zap_pte": held(counts.get("zap_pte", 0), machine),
+        "cold_zap_pte": held(counts.get("zap_pte", 0), "pte", machine.fact("far_lines")),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, MmCounts, copy_page_range, dup_vmas, held, misses, mm_counts
+from model.kernel.memory import Misses, MmCounts, copy_page_range, dup_returned, dup_vmas, held, misses, mm_counts
 from model.kernel.mmap import commit_refusal
 from model.kernel.sched import block_on, first_run, wake_up_new_task
 from model.kernel.task import Mm, MmCopying, Path, Spawning, Task
@@ -110,13 +110,16 @@ def dup_mm(task: Task, parent: Process) -> MmCopying:
     missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=parent.writable)
     with task.at("dup_mmap"):
         yield from dup_mmap(task, parent, mm, missed)
+    # The copy is dropped after it has been made: by then the walk, not what the caller wrote before, fills the caches.
+    missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=0.0)
     return Mm(RwLock(system.env), copied=mm, missed=missed)
 
 
 def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     """`mm/mmap.c:dup_mmap@v6.18` (before 6.17 in kernel/fork.c): every vma and its page tables, mmap_lock held.
 
-    Charges: those of dup_vmas and copy_page_range, cold_vma, cold_pte_table, cold_pte, the final flush_tlb_mm.
+    Charges: those of dup_vmas, copy_page_range and dup_returned, cold_vma, cold_pte_table, cold_pte, the final
+    flush_tlb_mm.
 
     Raises:
         SpawnFailed: ENOMEM.
@@ -128,12 +131,13 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
         yield from task.mm.mmap_lock.release(task)
         raise SpawnFailed("ENOMEM", refusal)
     task.charge_all(dup_vmas(mm, system.rules, missed))
+    task.charge_all(dup_returned(mm, system.machine, system.returned))
     with task.at("copy_page_range"):
         task.charge_all(copy_page_range(mm, system.rules, system.machine, missed, writable=parent.writable))
     if task.cold:
         task.charge("cold_vma", mm.vmas)
         task.charge("cold_pte_table", mm.tables.pte + mm.huge_pmds)
-        task.charge("cold_pte", held(mm.small_ptes, system.machine))
+        task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")))
     flush_tlb_mm(task, running=parent.running_threads)
     yield from task.mm.mmap_lock.release(task)
 

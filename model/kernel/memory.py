@@ -114,12 +114,12 @@ def beyond(count: float, machine: Machine, fact: str) -> float:
     return max(0.0, count - machine.fact(fact))
 
 
-def held(ptes: float, machine: Machine) -> float:
-    """Of some ptes, those whose struct pages the last cache can have held before other work took it.
+def held(count: float, kind: str, lines: float) -> float:
+    """Of some vmas, tables, ptes ..., those that a cache of so many lines can have held before another took them away.
 
-    Of the size alone, not of what else a walk touches: one more vma must never make an mm cheaper to copy.
+    Of the count alone, not of what else a walk touches: one more vma must never make an mm cheaper to copy.
     """
-    return min(ptes, machine.fact("far_lines") / LINES["pte"])
+    return min(count, lines / LINES[kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +209,35 @@ def zap_page_range(mm: MmCounts, machine: Machine, missed: Misses) -> Counts:
         "free_table_beyond_cache": mm.tables.pte * missed.tables,
         "free_upper_table": mm.tables.upper,
     }
+
+
+def _in_private_cache(mm: MmCounts, machine: Machine) -> Counts:
+    lines = machine.fact("l2_lines")
+    return {
+        "vma": held(mm.vmas, "vma", lines),
+        "anon_vma": held(mm.with_anon_vma, "anon_vma", lines),
+        "pte": held(mm.small_ptes, "pte", lines),
+        "table": held(mm.tables.pte + mm.tables.upper, "table", lines),
+        "huge": held(mm.huge_pmds, "huge_pmd", lines),
+    }
+
+
+def dup_returned(mm: MmCounts, machine: Machine, share: float) -> Counts:
+    """What copying an mm costs more after a child that dropped its copy on another CPU, `share` of the time.
+
+    That CPU's own cache and free lists have the vmas, struct pages and tables then, as many as they can hold.
+    Charges: returned_mm, returned_vma, returned_anon_vma, returned_pte, returned_table, returned_huge.
+    """
+    found = _in_private_cache(mm, machine)
+    return {"returned_mm": share, **{f"returned_{kind}": count * share for kind, count in found.items()}}
+
+
+def drop_remote(mm: MmCounts, machine: Machine) -> Counts:
+    """What dropping an mm costs more on another CPU than the one that copied it, whose own cache still has the lines.
+
+    Charges: remote_vma, remote_anon_vma, remote_pte, remote_table, remote_huge.
+    """
+    return {f"remote_{kind}": count for kind, count in _in_private_cache(mm, machine).items()}
 
 
 def dup_vmas(mm: MmCounts, rules: Rules, missed: Misses) -> Counts:

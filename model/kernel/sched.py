@@ -123,7 +123,8 @@ def _wake_beside_waker(task: Task, waker: Task) -> Path:
 def wake_up_new_task(parent: Task, child: Task) -> Path:
     """Place a new task; it starts when it gets its CPU. The parent goes on.
 
-    `kernel/sched/core.c:wake_up_new_task@v6.18`. Charges: nothing itself; its work is in copy_process_fixed.
+    `kernel/sched/core.c:wake_up_new_task@v6.18`. Its own work is in copy_process_fixed.
+    Charges: wake_new_remote if the child starts on another CPU.
     """
     system = parent.system
     yield from parent.meet()
@@ -131,9 +132,24 @@ def wake_up_new_task(parent: Task, child: Task) -> Path:
     other = next((cpu for cpu in system.cpus if cpu.idle), None)
     if system.placement.child == "other" and other is not None:
         _take_idle(child, other, system.env.now)
+        child.remote = True
+        parent.charge("wake_new_remote")
     else:
         child.cpu = parent.cpu
         _enqueue(child, parent.cpu)
+
+
+def sched_setaffinity(task: Task) -> Path:
+    """The task moves to an idle CPU at its own wish: sched_setaffinity(2).
+
+    Charges: sched_migrate.
+    """
+    yield from task.meet()
+    other = next((cpu for cpu in task.system.cpus if cpu.idle), None)
+    if other is not None:
+        release_cpu(task)
+        other.current, task.cpu, task.remote = task, other, True
+        task.charge("sched_migrate")
 
 
 def first_run(child: Task) -> Path:

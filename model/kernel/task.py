@@ -58,6 +58,8 @@ class System:
     Attributes:
         milestones: by name, the task that reached it last and when.
         errors: errno name, reason and time of what failed in a child.
+        returned: how likely the last child dropped its mm on another CPU, whose caches and free lists then hold the
+            lines and tables that the next fork needs.
         charges: how often work was charged or a latency noted, of count 0 too: what a run costs in computing.
         events: how often a task let the simulation catch up.
     """
@@ -71,6 +73,7 @@ class System:
     milestones: dict[str, tuple[Task, float]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     errors: list[tuple[str, str, float]] = field(default_factory=list)
+    returned: float = 0.0
     charges: int = 0
     events: int = 0
 
@@ -97,6 +100,7 @@ class Task:
         cpu: the CPU that it holds or held last.
         cold: whether its caller came from other work.
         open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
+        remote: whether it runs on another CPU than the one that copied its mm.
         shares_files: whether another task uses the same table (CLONE_FILES).
         exited, exec_done, vfork_done: end; target's close-on-exec (or end); release of a vfork parent.
     """
@@ -122,6 +126,7 @@ class Task:
         self.fd_slots: int = created_by.fd_slots if created_by else 64
         self.cloexec_fds: int = created_by.cloexec_fds if created_by else 0
         self.shares_files = False
+        self.remote = False
         system.tasks.append(self)
 
     @contextmanager

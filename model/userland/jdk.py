@@ -134,6 +134,7 @@ def _helper_body(launch: Launch, helper: ElfImage, told: simpy.Event, ping: simp
         run_main(child, helper)
         child.cold = False  # the target's exec finds warm what the helper's has just used
         with child.at("jspawnhelper"):
+            child.charge("jspawnhelper_main")
             child.charge("syscall", HELPER_CALLS)
             yield from block_on(child, told, "pipe")
             child.charge("pipe_io", HAND_OVER_WRITES)

@@ -9,6 +9,7 @@ from model.elf_image import ElfImage
 from model.kernel.exec import Execve, execve
 from model.kernel.exit import do_exit
 from model.kernel.fork import CLONE_VFORK, CLONE_VM, kernel_clone
+from model.kernel.sched import sched_setaffinity
 from model.kernel.task import Path, Spawning, Task
 from model.process import Process
 from model.scenario import Spawn
@@ -94,6 +95,8 @@ def fork_child(launch: Launch, image: ElfImage, *, reclaim: bool) -> Body:
     """What a child of glibc's fork() does first (`posix/fork.c:__libc_fork@2.36`), then exec or exit."""
 
     def body(child: Task) -> Path:
+        if launch.spawn.migrates:
+            yield from sched_setaffinity(child)
         touch_after_fork(child, launch, caller=False, runtime="" if reclaim else RAW)
         if reclaim:
             reclaim_stacks(child, launch.parent.threads - 1)

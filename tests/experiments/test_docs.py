@@ -106,6 +106,7 @@ def test_the_walk_charges_costs_that_there_are() -> None:
     charged = [row[2] for row in rows_of(text) if len(row) == 3]
     named = {name for cell in charged for name in re.findall(r"`([a-z]\w+)`", cell)}
     others = {
+        "dup_returned",
         "mm_counts",
         "misses",
         "mmap_lock",
