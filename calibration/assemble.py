@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from calibration.check import residuals
+from calibration.check import relative_errors, residuals
 from calibration.errors import BadInput
 from calibration.fit import Fit, choose_facts, fit_beside, interval_bill
 from calibration.machine_file import MachineFile
@@ -104,11 +104,12 @@ def assemble(
     machine = replace(machine, model_error=model_error(held))
     costs, sources = inherit(own, base)
     machine = inherit_machine(machine, base)
-    left = residuals([each for each in rows if each.row.role in ("fit", "held-out")], machine, costs)
+    compared = [each for each in rows if each.row.role in ("fit", "held-out")]
+    left, errors = residuals(compared, machine, costs), relative_errors(compared, machine, costs)
     file = MachineFile(
         machine=machine,
         costs=costs,
-        provenance={**provenance, "residuals": left},
+        provenance={**provenance, "residuals": left, "errors": errors},
         origin="calibrated",
         inherited_from=sources,
     )

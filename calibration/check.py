@@ -1,88 +1,85 @@
 """The regression check: does the model, with a machine file's prices, still say what it said of the calibration data?
 
 Each observation's residual, ln(predicted / measured), is compared with the one that the calibration left in the file,
-so a misfit that was known is no deviation, and one that is new is. A coefficient is blamed if scaling it alone explains
-the deviations best.
+so a misfit that was known is no deviation, and one that is new is. It deviates if it moved beyond a tolerance, beyond
+the noise floor of A/A pairs, and further than its own processes scatter; a price or rule also if all observations
+together tell that it moved (`suspects.py`, which names the culprit).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.errors import BadInput
 from calibration.fit import interval_bill
 from calibration.machine_file import BUNDLED_DIRECTORY, MachineFile, user_directory
 from calibration.observations import Observation, observations
+from calibration.plan import planned_rows
 from calibration.samples import SampleFile, read_runs
-from model.costs import COSTS, CostTable, fold_assumed
+from calibration.suspects import (
+    ROUNDING,
+    RowCheck,
+    Suspect,
+    cost_suspects,
+    other_rules,
+    ranked,
+    rule_suspect,
+    samples_suspect,
+)
+from model.costs import CostTable, fold_assumed
 from model.kernel.fork import SpawnFailed
 from model.machine import Machine
+from model.rules import Rules
 
 TOLERANCE = 0.05
 """|ln| up to which a residual may move from where the calibration left it."""
-FLOORS, ERRORS = 2.0, 3.0
+FLOORS, ERRORS = 2.0, 4.0
 """A deviation lies beyond so many noise floors and so many standard errors of its row, too."""
-LEAST_EFFECT = 0.02
-"""A price matters for a row if it makes up so much of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowCheck:
-    """One observation now, against what the calibration left.
-
-    Attributes:
-        name: row and interval.
-        measured_ns, predicted_ns: measured, and what the model says with the file's prices.
-        residual, expected: ln(predicted / measured) now, and as the file has it.
-        allowed: how far they may lie apart.
-        shares: share of each cost in the prediction.
-    """
-
-    name: str
-    measured_ns: float
-    predicted_ns: float
-    residual: float
-    expected: float
-    allowed: float
-    shares: Mapping[str, float]
-
-    @property
-    def moved(self) -> float:
-        """How far the residual moved."""
-        return self.residual - self.expected
-
-    @property
-    def deviates(self) -> bool:
-        """Whether it moved further than allowed."""
-        return abs(self.moved) > self.allowed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """A coefficient that explains deviations: scaled by `factor` it would remove `explained` of their squares."""
-
-    cost: str
-    factor: float
-    explained: float
-    rows: int
+LEAST_ERROR = 0.03
+"""Relative scatter of a row's processes below which no row is taken to lie: few processes can agree by chance."""
+STILL, STIRS = 0.25, 1e-3
+"""Where so many observations stand still while some stir, the samples are those of the calibration."""
+PROBES = 4
+"""A rule that does nothing to so many of the observations that moved most is passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Outcome of a check."""
+    """Outcome of a check.
+
+    Attributes:
+        machine, samples: what was compared with what.
+        noise_floor: median |ln| of A/A pairs, of the machine file.
+        rows: every observation that was compared.
+        misplaced: rows whose runs say that they are of another row.
+        suspects: what explains the moves, best first; empty if nothing deviates.
+    """
 
     machine: str
     samples: str
+    noise_floor: float
     rows: tuple[RowCheck, ...]
+    misplaced: tuple[str, ...]
     suspects: tuple[Suspect, ...]
 
     @property
     def deviations(self) -> tuple[RowCheck, ...]:
-        """Rows that deviate, worst first."""
-        return tuple(sorted((row for row in self.rows if row.deviates), key=lambda row: -abs(row.moved) / row.allowed))
+        """Observations that deviate, worst first."""
+        return tuple(row for row in self.worst if row.deviates)
+
+    @property
+    def worst(self) -> tuple[RowCheck, ...]:
+        """All observations, the worst first: by how far they moved of what is allowed."""
+        return tuple(sorted(self.rows, key=lambda row: -abs(row.moved) / row.allowed))
+
+    @property
+    def failed(self) -> bool:
+        """Whether an observation deviates, or a price or rule does in all of them together, or samples lie wrongly."""
+        found = any(row.deviates for row in self.rows) or any(each.deviates for each in self.suspects)
+        return found or bool(self.misplaced)
 
 
 def residual_of(each: Observation, machine: Machine, costs: CostTable) -> tuple[float, dict[str, float]] | None:
@@ -108,6 +105,33 @@ def residuals(rows: Sequence[Observation], machine: Machine, costs: CostTable) -
     return found
 
 
+def relative_errors(rows: Sequence[Observation], machine: Machine, costs: CostTable) -> dict[str, float]:
+    """Relative standard error of each observation: what the calibration leaves in its file beside the residuals."""
+    return {each.name: round(relative_error(each, machine, costs), 5) for each in rows if each.value_ns > 0.0}
+
+
+def relative_error(each: Observation, machine: Machine, costs: CostTable) -> float:
+    """Standard error of ln(predicted / measured), never less than resampled processes could move it / ERRORS.
+
+    The prediction scatters too where the processes of a row got frames that are neighbours to different degrees.
+    """
+    least = LEAST_ERROR / math.sqrt(max(1, each.processes))
+    own = each.stderr_ns / each.value_ns
+    measured = max(least, own if math.isfinite(own) else 0.0, each.reach / ERRORS)
+    low, high = each.contiguous
+    if high <= low:
+        return measured
+    ends = [residual_of(_with_frames(each, end), machine, costs) for end in (low, high)]
+    if ends[0] is None or ends[1] is None:
+        return measured
+    return measured + abs(math.log(ends[1][0] / ends[0][0])) / ERRORS
+
+
+def _with_frames(each: Observation, contiguous: float) -> Observation:
+    parent = replace(each.scenario.parent, contiguous=contiguous)
+    return replace(each, scenario=replace(each.scenario, parent=parent))
+
+
 def check_samples(file: MachineFile, samples: SampleFile, name: str) -> Check:
     """Compare the model with one file of samples.
 
@@ -117,62 +141,104 @@ def check_samples(file: MachineFile, samples: SampleFile, name: str) -> Check:
     expected = file.provenance.get("residuals")
     if not isinstance(expected, Mapping) or not expected:
         raise BadInput(str(file.path), "it holds no residuals to compare with", "calibrate again")
+    observed = [each for each in observations(samples, file.machine.rules) if each.name in expected]
     rows: list[RowCheck] = []
-    for each in observations(samples, file.machine.rules):
-        found = residual_of(each, file.machine, file.costs) if each.name in expected else None
+    for each in observed:
+        found = residual_of(each, file.machine, file.costs)
         if found is not None and each.value_ns > 0.0:
-            rows.append(_row(each, found, float(expected[each.name]), file.machine.noise_floor))
+            rows.append(_row(each, found, file))
     if not rows:
         raise BadInput(name, "no row could be compared", "calibrate again, or give the samples of this machine file")
-    return Check(machine=file.machine.name, samples=name, rows=tuple(rows), suspects=suspects(rows))
+    misplaced = misplaced_rows(samples, _lacking(samples, observed, expected))
+    return Check(
+        machine=file.machine.name,
+        samples=name,
+        noise_floor=file.machine.noise_floor,
+        rows=tuple(rows),
+        misplaced=tuple(misplaced),
+        suspects=_suspects(file, observed, rows, misplaced),
+    )
 
 
-def _row(each: Observation, found: tuple[float, dict[str, float]], expected: float, floor: float) -> RowCheck:
+def _row(each: Observation, found: tuple[float, dict[str, float]], file: MachineFile) -> RowCheck:
     predicted, shares = found
-    error = each.stderr_ns / each.value_ns
-    scatter = ERRORS * error if math.isfinite(error) else 0.3
+    expected = float(file.provenance["residuals"][each.name])
+    left = file.provenance.get("errors", {})
+    now = relative_error(each, file.machine, file.costs)
+    error = math.hypot(now, float(left.get(each.name, now)))
     return RowCheck(
-        name=each.name,
+        row=each.row.row.name,
+        end=each.end,
         measured_ns=each.value_ns,
         predicted_ns=predicted,
         residual=math.log(predicted / each.value_ns),
         expected=expected,
-        allowed=max(TOLERANCE, FLOORS * floor, scatter),
+        error=error,
+        allowed=max(TOLERANCE, FLOORS * file.machine.noise_floor, ERRORS * error),
         shares=shares,
     )
 
 
-def suspects(rows: Sequence[RowCheck], most: int = 5) -> tuple[Suspect, ...]:
-    """Coefficients that explain the deviations, best first; none if nothing deviates."""
-    if not any(row.deviates for row in rows):
+def misplaced_rows(samples: SampleFile, observed: Mapping[str, set[str]]) -> dict[str, str]:
+    """Rows whose runs were taken with another bench or other arguments than the plan's, and whose samples they hold.
+
+    Args:
+        observed: by row, the milestones that the calibration had and that its runs now lack.
+    """
+    planned = {each.row.name: (each.row.bench, each.row.args, each.row.pinned) for each in planned_rows()}
+    names = {command: name for name, command in planned.items()}
+    found: dict[str, str] = {}
+    for name, runs in samples.kept().items():
+        commands = {(run.bench, run.args, run.pinned) for run in runs}
+        strange = commands - {planned.get(name)}
+        if name in planned and strange:
+            found[name] = names.get(strange.pop(), "a row that is not planned")
+        elif observed.get(name):
+            found[name] = f"a row without {', '.join(sorted(observed[name]))}"
+    return found
+
+
+def _lacking(
+    samples: SampleFile, observed: Sequence[Observation], expected: Mapping[str, object]
+) -> dict[str, set[str]]:
+    """By row that was run, the intervals that the calibration had and that its samples do not hold."""
+    there = {each.name for each in observed}
+    lacking: dict[str, set[str]] = {}
+    for name in expected:
+        row, _, end = name.rpartition(":")
+        if name not in there and row in samples.kept():
+            lacking.setdefault(row, set()).add(end)
+    return lacking
+
+
+def _suspects(
+    file: MachineFile, observed: Sequence[Observation], rows: Sequence[RowCheck], misplaced: Mapping[str, str]
+) -> tuple[Suspect, ...]:
+    """What explains the moves; none if neither an observation nor a price or rule deviates."""
+    found: list[Suspect] = [*cost_suspects(rows)]
+    still = sum(abs(row.moved) <= ROUNDING for row in rows) / len(rows)
+    same = still > STILL and any(abs(row.moved) > STIRS for row in rows)
+    deviates = bool(misplaced) or any(row.deviates for row in rows)
+    if not (same or deviates or any(each.deviates for each in found)):
         return ()
-    total = sum(row.moved**2 / row.allowed**2 for row in rows)
-    found: list[Suspect] = []
-    for cost in COSTS:
-        touched = [row for row in rows if row.shares.get(cost, 0.0) > LEAST_EFFECT]
-        if touched:
-            found.append(_suspect(cost, touched, total))
-    ranked = sorted(found, key=lambda each: -each.explained)
-    return tuple(each for each in ranked[:most] if each.explained > 0.1)
+    swapped = samples_suspect(rows, misplaced)
+    found += [swapped] if swapped else []
+    moved = {row.name for row in sorted(rows, key=lambda row: -abs(row.moved) / row.error)[:PROBES]}
+    probes = [each for each in observed if each.name in moved]
+    now = _predicted(file, probes, file.machine.rules)
+    for name, rules in other_rules(file.machine.rules):
+        if _predicted(file, probes, rules) != now:
+            found.append(rule_suspect(name, rows, _predicted(file, observed, rules)))
+    named = ranked(found)
+    return named if deviates or any(each.deviates for each in named) else ()
 
 
-def _suspect(cost: str, rows: Sequence[RowCheck], total: float) -> Suspect:
-    """The factor on one price that would undo most of what moved: least squares of moved on the price's share."""
-    weights = [1.0 / row.allowed**2 for row in rows]
-    shares = [row.shares[cost] for row in rows]
-    products = sum(w * s * math.expm1(row.moved) for w, s, row in zip(weights, shares, rows, strict=True))
-    squares = sum(w * s * s for w, s in zip(weights, shares, strict=True))
-    excess = products / squares if squares else 0.0
-    left = sum(
-        w * (math.expm1(row.moved) - s * excess) ** 2 for w, s, row in zip(weights, shares, rows, strict=True)
-    )  # fmt: skip
-    before = sum(w * math.expm1(row.moved) ** 2 for w, row in zip(weights, rows, strict=True))
-    return Suspect(
-        cost=cost,
-        factor=1.0 / max(1e-3, 1.0 - excess),
-        explained=max(0.0, before - left) / total if total else 0.0,
-        rows=len(rows),
-    )
+def _predicted(file: MachineFile, observed: Sequence[Observation], rules: Rules) -> dict[str, float]:
+    """What the model would say of every observation under other rules."""
+    machine = replace(file.machine, rules=rules)
+    ruled = (replace(each, scenario=replace(each.scenario, rules=rules)) for each in observed)
+    found = {each.name: residual_of(each, machine, file.costs) for each in ruled}
+    return {name: predicted[0] for name, predicted in found.items() if predicted is not None}
 
 
 def stored_samples(file: MachineFile) -> list[Path]:

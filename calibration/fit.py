@@ -108,10 +108,10 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
     names, matrix, _ = design_matrix(rows, machine, unit_costs())
     measured = np.array([each.value_ns for each in rows])
     relative = matrix / measured[:, None]
-    weights = _weights(rows)
-    prices, robust = _solve(relative, weights, np.ones(len(rows)))
+    weights = row_weights(rows)
+    prices, robust = solve(relative, weights, np.ones(len(rows)))
     predicted = relative @ prices
-    covariance = _covariance(relative, robust, predicted - 1.0)
+    covariance = covariance_of(relative, robust, predicted - 1.0)
     rank, condition, confounded = identifiability(names, relative, weights)
     residuals = np.log(np.maximum(predicted, 1e-3))
     table = CostTable(
@@ -129,13 +129,14 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
     )
 
 
-def _weights(rows: Sequence[Observation]) -> Array:
+def row_weights(rows: Sequence[Observation]) -> Array:
+    """Weight of each observation: one over the square of its relative error, with the floor beside it."""
     scatter = np.array([each.stderr_ns / each.value_ns for each in rows])
     scatter = np.where(np.isfinite(scatter), scatter, 0.1)
     return 1.0 / (scatter**2 + FLOOR**2)
 
 
-def _solve(relative: Array, weights: Array, wanted: Array) -> tuple[Array, Array]:
+def solve(relative: Array, weights: Array, wanted: Array) -> tuple[Array, Array]:
     """Iteratively reweighted non-negative least squares of relative @ x = wanted; prices and final weights."""
     scale = np.sqrt((weights[:, None] * relative**2).sum(axis=0))
     scale[scale == 0.0] = 1.0
@@ -151,7 +152,7 @@ def _solve(relative: Array, weights: Array, wanted: Array) -> tuple[Array, Array
     return prices, robust
 
 
-def _covariance(relative: Array, robust: Array, residuals: Array) -> Array:
+def covariance_of(relative: Array, robust: Array, residuals: Array) -> Array:
     """Covariance of the prices: the inverse of the weighted normal matrix, scaled by the residuals."""
     normal = relative.T @ (robust[:, None] * relative)
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
@@ -205,8 +206,8 @@ def fit_beside(rows: Sequence[Observation], machine: Machine, known: CostTable) 
     fixed = np.array([0.0 if index in new else known.ns[name] for index, name in enumerate(names)])
     relative = matrix[:, new] / measured[:, None]
     wanted = 1.0 - (matrix @ fixed) / measured
-    prices, robust = _solve(relative, _weights(rows), wanted)
-    covariance = _covariance(relative, robust, relative @ prices - wanted)
+    prices, robust = solve(relative, row_weights(rows), wanted)
+    covariance = covariance_of(relative, robust, relative @ prices - wanted)
     added = tuple(names[index] for index in new)
     return CostTable(
         ns={**known.ns, **{name: float(price) for name, price in zip(added, prices, strict=True)}},

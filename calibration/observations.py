@@ -10,7 +10,7 @@ from typing import Any
 
 from calibration.capture.snapshot import process_from_document
 from calibration.plan import PlannedRow, planned_rows, scenario_of
-from calibration.quantiles import quantile
+from calibration.quantiles import quantile, resample_reach
 from calibration.samples import Run, SampleFile
 from model.elf_image import ElfImage, ElfObject
 from model.process import Process
@@ -33,6 +33,8 @@ class Observation:
         stderr_ns: its standard error over processes; NaN with fewer than two.
         processes: how many there were.
         scenario: what was run.
+        reach: |ln| within which the value of a resample of these processes lies, but for one in a hundred thousand.
+        contiguous: least and greatest share of neighbouring frames that a process of the row had.
     """
 
     row: PlannedRow
@@ -42,6 +44,8 @@ class Observation:
     stderr_ns: float
     processes: int
     scenario: Scenario
+    reach: float = 0.0
+    contiguous: tuple[float, float] = (0.0, 0.0)
 
     @property
     def name(self) -> str:
@@ -82,6 +86,8 @@ def observations(
                         stderr_ns=stderr_ns,
                         processes=processes,
                         scenario=scenario,
+                        reach=resample_reach(process_differences(runs, begin, end), OUTER),
+                        contiguous=_contiguous_range(runs),
                     )
                 )
     return found
@@ -97,6 +103,11 @@ def _contiguous(runs: Sequence[Run]) -> float | None:
     """What the row's processes said of their frames: the median, None where none could tell."""
     told = [run.header["contiguous"] for run in runs if run.header.get("contiguous") is not None]
     return quantile(told, 0.5) if told else None
+
+
+def _contiguous_range(runs: Sequence[Run]) -> tuple[float, float]:
+    told = [float(run.header["contiguous"]) for run in runs if run.header.get("contiguous") is not None]
+    return (min(told), max(told)) if told else (0.0, 0.0)
 
 
 def captured(file: SampleFile) -> tuple[dict[str, Process], dict[str, ElfImage]]:

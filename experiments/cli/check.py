@@ -9,8 +9,10 @@ import typer
 
 if TYPE_CHECKING:
     from calibration.check import Check
+    from calibration.suspects import RowCheck, Suspect
 
-SHOWN = 15
+SHOWN, WORST = 15, 5
+KINDS = {"samples": "samples", "rule": "rule", "cost": "price of"}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
         else:
             found = check_stored(file)
         print(json.dumps(_document(found), indent=1) if as_json else _text(found))
-        return 1 if found.deviations else 0
+        return 1 if found.failed else 0
 
 
 def _document(found: Check) -> dict[str, Any]:
@@ -42,39 +44,65 @@ def _document(found: Check) -> dict[str, Any]:
         "schema": "spawncost.check/1",
         "machine": found.machine,
         "samples": found.samples,
+        "noise_floor": found.noise_floor,
         "compared": len(found.rows),
-        "deviations": [
-            {
-                "row": row.name,
-                "measured_us": row.measured_ns / 1e3,
-                "predicted_us": row.predicted_ns / 1e3,
-                "residual": row.residual,
-                "expected": row.expected,
-                "allowed": row.allowed,
-            }
-            for row in found.deviations
-        ],
-        "suspects": [
-            {"cost": each.cost, "factor": each.factor, "explained": each.explained, "rows": each.rows}
-            for each in found.suspects
-        ],
+        "failed": found.failed,
+        "deviations": [_row(row) for row in found.deviations],
+        "worst": [_row(row) for row in found.worst[:SHOWN]],
+        "suspects": [_suspect(each) for each in found.suspects],
+    }
+
+
+def _row(row: RowCheck) -> dict[str, Any]:
+    return {
+        "row": row.name,
+        "measured_us": row.measured_ns / 1e3,
+        "predicted_us": row.predicted_ns / 1e3,
+        "residual": row.residual,
+        "expected": row.expected,
+        "moved": row.moved,
+        "allowed": row.allowed,
+    }
+
+
+def _suspect(each: Suspect) -> dict[str, Any]:
+    return {
+        "kind": each.kind,
+        each.kind: each.name,
+        "factor": each.factor,
+        "explained": each.explained,
+        "significance": each.significance,
+        "rows": each.rows,
     }
 
 
 def _text(found: Check) -> str:
-    worst = found.deviations
-    lines = [f"{found.machine}, samples {found.samples}: {len(found.rows)} observations compared"]
-    if not worst:
-        return "\n".join([*lines, "none deviates from what the calibration left"])
-    lines += [f"{len(worst)} deviate:", f"{'row':32}{'measured us':>13}{'predicted us':>14}{'moved':>8}{'allowed':>9}"]
-    lines += [
-        f"{row.name:32}{row.measured_ns / 1e3:13.2f}{row.predicted_ns / 1e3:14.2f}{row.moved:+8.1%}{row.allowed:9.1%}"
-        for row in worst[:SHOWN]
+    worst, deviating = found.worst, len(found.deviations)
+    lines = [
+        f"{found.machine}, samples {found.samples}",
+        f"{len(found.rows)} observations compared, noise floor {found.noise_floor:.1%}",
     ]
-    if len(worst) > SHOWN:
-        lines.append(f"... and {len(worst) - SHOWN} more (--json lists them)")
+    if not found.failed:
+        lines.append("none deviates from what the calibration left")
+    elif not deviating:
+        lines.append("no observation deviates by itself, but all of them together tell that something moved")
+    else:
+        lines.append(f"{deviating} deviate:")
+    shown = worst[: min(SHOWN, max(WORST, deviating))] if found.failed else worst[:WORST]
+    lines.append(f"{'worst':29}{'measured us':>13}{'predicted us':>14}{'moved':>10}{'allowed':>10}")
     lines += [
-        f"suspect: {each.cost}, now {each.factor:.2f} times what fits, explains {each.explained:.0%} of it"
-        for each in found.suspects
+        f"{row.name:29}{row.measured_ns / 1e3:13.2f}{row.predicted_ns / 1e3:14.2f}{row.moved:+10.1%}{row.allowed:10.1%}"
+        for row in shown
     ]
-    return "\n".join(lines)
+    if deviating > len(shown):
+        lines.append(f"... and {deviating - len(shown)} more (--json lists them)")
+    return "\n".join([*lines, *(_suspect_line(each) for each in found.suspects)])
+
+
+def _suspect_line(each: Suspect) -> str:
+    how = {
+        "cost": f", now {each.factor:.2f} times what fits",
+        "rule": " fits, not what the machine file says",
+        "samples": "",
+    }[each.kind]
+    return f"suspect: {KINDS[each.kind]} {each.name}{how}; explains {each.explained:.0%} of what moved"
