@@ -41,6 +41,7 @@ class Fit:
         rank, condition: of the scaled design matrix.
         confounded: costs that the rows cannot tell apart from others (empty if the rank is full).
         score: robust residual, for choosing between candidates.
+        design: counts, (observations, costs), in the order of `costs.names`.
     """
 
     costs: CostTable
@@ -50,6 +51,7 @@ class Fit:
     condition: float
     confounded: tuple[str, ...]
     score: float
+    design: Array
 
 
 def unit_costs() -> CostTable:
@@ -126,6 +128,7 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
         condition=condition,
         confounded=confounded,
         score=score,
+        design=matrix,
     )
 
 

@@ -23,6 +23,10 @@ COMMANDS = {
     "trace": "trace",
     "calibrate": "calibrate",
     "check": "check",
+    "compare": "compare",
+    "identify": "identify",
+    "advise-measurement": "advise",
+    "export": "export",
     "validate": "validate",
     "sweep": "sweep",
     "merge": "sweep",
@@ -32,12 +36,16 @@ COMMANDS = {
 }
 """Command: the module of `experiments.cli` whose `register(app)` adds it. One without its module is not built yet."""
 BAD, INTERRUPTED = 2, 130
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Matrices are small here: more threads only get in each other's way, up to a hundredfold on a busy machine."""
 _INVALID = re.compile(r"Invalid value for '?(?P<what>[^':]+(?: / '[^']+)*)'?: (?P<why>.*)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     try:
         _prepare_streams()
         status = _run(arguments)
