@@ -160,10 +160,15 @@ def covariance_of(relative: Array, robust: Array, residuals: Array) -> Array:
     normal = relative.T @ (robust[:, None] * relative)
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
     inverse = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    freedom = max(1, len(residuals) - relative.shape[1])
-    variance = float((robust * residuals**2).sum()) / freedom
-    covariance: Array = inverse * max(1.0, variance)
+    covariance: Array = inverse * misfit(relative, robust, residuals)
     return (covariance + covariance.T) / 2
+
+
+def misfit(relative: Array, robust: Array, residuals: Array) -> float:
+    """Variance of the weighted residuals, at least 1: how much less sure the prices are than the samples alone say."""
+    freedom: int = max(1, len(residuals) - relative.shape[1])
+    variance: float = float((robust * residuals**2).sum()) / freedom
+    return max(1.0, variance)
 
 
 def identifiability(names: Sequence[str], relative: Array, weights: Array) -> tuple[int, float, tuple[str, ...]]:
