@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calibration.check import relative_errors, residuals
+from calibration.coverage import model_errors
 from calibration.errors import BadInput
 from calibration.fit import Fit, choose_facts, fit_beside, interval_bill
 from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations
 from calibration.plan import MOST_OF
 from calibration.quality import noise_floor
-from calibration.quantiles import quantile
 from calibration.runtimes import footprints
 from calibration.samples import SampleFile
 from calibration.spread import spread_rows, with_placements, with_spread
@@ -34,7 +34,6 @@ FACT_CANDIDATES: Mapping[str, Sequence[float]] = {
 }
 """Where a price may change with size; the data choose."""
 COUNTED = {"loader_cpuids": ("loader-cpuids", "cpuids"), "static_cpuids": ("static-cpuids", "cpuids_total")}
-LONG_NS = 4e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +100,7 @@ def assemble(
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
     machine = with_spread(machine, seen, own)
     held = judge_held_out(rows, machine, own)
-    machine = replace(machine, model_error=model_error(held))
+    machine = replace(machine, model_error=model_errors(fitted, seen, machine, own))
     costs, sources = inherit(own, base)
     machine = inherit_machine(machine, base)
     compared = [each for each in rows if each.row.role in ("fit", "held-out")]
@@ -166,14 +165,6 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
             )
         )
     return tuple(judged)
-
-
-def model_error(held: Sequence[HeldOut]) -> dict[str, float]:
-    """Relative standard error of a prediction on held-out rows: 1.48 × the median |ln|, by class of path."""
-    classes = {"plain": [each for each in held if each.measured_ns <= LONG_NS], "long": list(held)}
-    return {
-        name: 1.4826 * quantile((abs(each.error) for each in found), 0.5) for name, found in classes.items() if found
-    }
 
 
 def inherit(costs: CostTable, base: MachineFile | None) -> tuple[CostTable, dict[str, str]]:

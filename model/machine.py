@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from model.rules import Rules
 
+BARE = "-bare"
+"""Ends the name of a family whose child shares the mm and ends without an exec: it is placed in another way."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -75,15 +78,17 @@ class Machine:
         cpu, hypervisor, kernel, glibc: for reports and the `other_host` and `other_kernel` warnings.
         cpus: online CPUs.
         rules: the rules of the kernel and libc on which the prices were measured.
-        placements: by family of mechanisms (`fork`, `vfork`, ...; `-cold` behind it for a cold caller; `*` for any
-            other), the placements seen, likeliest first.
+        placements: by family of mechanisms (`fork`, `vfork`, `vfork-bare` without an exec, ...; `-cold` behind it for
+            a cold caller; `*` for any other), the placements seen, likeliest first.
         spread: by class of path, times ÷ quiet time.
         footprints: by runtime, user pages touched around a fork.
         facts: counts and sizes that the model needs: `loader_cpuids`, `static_cpuids`, `pcp_pages`, `pcp_tables`,
             `pcp_huge`, and caches as lines of 64 bytes: `l2_lines`, `table_lines`, `scatter_lines`, `far_lines`.
         measured: largest value of each parent attribute that the benches reached: `anon_ptes`, `vmas`, ... .
         noise_floor: median |ln| of A/A pairs.
-        model_error: relative standard error of predictions on held-out data, by class of path.
+        model_error: relative standard error of predictions of rows that the fit did not see: `plain` and by length of
+            path (`short`, `medium`, `long`), and beside it, where tasks can be placed, `unpinned-` by what a path does
+            (`copies`, `execs`, `bare`).
     """
 
     name: str
@@ -108,7 +113,7 @@ class Machine:
         """
         if self.cpus == 1:
             return (Placement(child="same", waker="preempt"),)
-        kernels_own = family.removeprefix("jdk-").replace("posix_spawn", "vfork")
+        kernels_own = family.removeprefix("jdk-").replace("posix_spawn", "vfork").removesuffix(BARE)
         names = [family, kernels_own, "*"]
         if cold:
             names = [f"{family}-cold", family, f"{kernels_own}-cold", *names]

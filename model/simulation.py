@@ -20,7 +20,7 @@ from model.kernel.locks import RwLock
 from model.kernel.sched import release_cpu
 from model.kernel.task import Mm, Path, Spawning, System, Task
 from model.ledger import Bill, Entry, bill_of, critical_path
-from model.machine import Machine, Placement
+from model.machine import BARE, Machine, Placement
 from model.prediction import MILESTONES, Prediction
 from model.process import Caller, Process
 from model.scenario import Load, Scenario, Spawn, Wait
@@ -125,9 +125,10 @@ def family_of(spawn: Spawn | None) -> str:
         raise NotBuilt(f"clone flag {unknown[0]} is not built; there are {', '.join(sorted(KNOWN_FLAGS))}")
     if not spawn.warm:
         raise NotBuilt("the first start of a launcher is not built, only a warmed one")
+    family = MECHANISMS[spawn.mechanism][2]
     if spawn.mechanism == "clone3" and "CLONE_VFORK" in spawn.flags:
-        return "vfork"
-    return MECHANISMS[spawn.mechanism][2]
+        family = "vfork"
+    return f"{family}{BARE}" if family == "vfork" and spawn.target.kind == "none" else family
 
 
 def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str = "reaped") -> Bill:

@@ -5,7 +5,7 @@ Quantiles are never added: the mixture is built for each milestone as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +29,8 @@ RUNTIME_COSTS = ("jdk_", "cpython_")
 """What the costs of a runtime's own code begin with."""
 LIKE = {"runtime": "medium-wakes", "medium-wakes": "medium", "short-wakes": "short"}
 """Class to go by where one was never measured."""
+UNPINNED = "unpinned"
+"""Begins the names of the errors of predictions where the scheduler places the tasks."""
 GRID = np.linspace(0.0025, 0.9975, 400)
 
 
@@ -115,10 +117,20 @@ def last_of(run: FinishedRun) -> str:
 
 
 def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTable, kind: str) -> float:
-    """Relative standard error of a quiet time: coefficients by their covariance, and the model's own error."""
+    """Relative standard error of a p50: coefficients by their covariance, the model's own error, that of placement.
+
+    The last acts where tasks can be placed: a pinned bench with its one CPU has none.
+    """
+    errors = machine.model_error
     fitted = costs.stderr_ns(bill.counts) / quiet_ns if quiet_ns else 0.0
-    model = machine.model_error.get("long" if kind == "long" else "plain", 0.0)
-    return float(np.hypot(fitted, model))
+    model = errors.get(kind.removesuffix("-wakes"), errors.get("plain", 0.0))
+    placed = errors.get(f"{UNPINNED}-{path_reach(bill.counts)}", 0.0) if machine.cpus > 1 else 0.0
+    return float(np.hypot(np.hypot(fitted, model), placed))
+
+
+def path_reach(counts: Mapping[str, float]) -> str:
+    """What a path does, for the error of placement: `copies` an mm, `execs` beside a shared one, or neither: `bare`."""
+    return "copies" if counts.get("dup_mm_fixed") else "execs" if counts.get("execve_fixed") else "bare"
 
 
 def assumed_error(name: str, quiet_ns: float, variants: Sequence[FinishedRun]) -> tuple[float, float]:

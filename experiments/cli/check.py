@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from calibration.check import Check
+    from calibration.coverage import Coverage
     from calibration.suspects import RowCheck, Suspect
 
 SHOWN, WORST = 15, 5
@@ -29,13 +30,18 @@ def register(app: typer.Typer) -> None:
         from calibration.machine_file import find_machine
 
         file = find_machine(machine)
+        covered = None
         if measure:
             from calibration.remeasure import check_measured
 
             found = check_measured(file)
         else:
+            from calibration.coverage import stored_coverage
+
             found = check_stored(file)
-        print(json.dumps(_document(found), indent=1) if as_json else _text(found))
+            covered = stored_coverage(file)
+        document = {**_document(found), "coverage": _coverage(covered)}
+        print(json.dumps(document, indent=1) if as_json else "\n".join([_text(found), *_coverage_lines(covered)]))
         return 1 if found.failed else 0
 
 
@@ -51,6 +57,24 @@ def _document(found: Check) -> dict[str, Any]:
         "worst": [_row(row) for row in found.worst[:SHOWN]],
         "suspects": [_suspect(each) for each in found.suspects],
     }
+
+
+def _coverage(found: Coverage | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    shares = zip(("foretold", "held_out", "runs", "spawns"), found.points, strict=True)
+    parts = {name: {"share": getattr(found, name), "points": points} for name, points in shares if points}
+    return {"interval": found.intervals, "points": sum(found.points[:3]), **parts}
+
+
+def _coverage_lines(found: Coverage | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"the 90 % interval holds {found.intervals:.0%} of {sum(found.points[:3])} points: {found.foretold:.0%} of",
+        f"rows foretold by others, {found.held_out:.0%} of held-out rows, {found.runs:.0%} of unpinned runs;",
+        f"p10 to p90 holds {found.spawns:.0%} of {found.points[3]} unpinned spawns",
+    ]
 
 
 def _row(row: RowCheck) -> dict[str, Any]:
