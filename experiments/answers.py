@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calibration.capture.host import HostFacts
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments.headline import headline_of, words_of
-from experiments.notices import STRICT, of_prediction, of_question
+from experiments.notices import STRICT, extrapolation, of_prediction, of_question
 from experiments.scenarios import Notice, Question
 from model.costs import COSTS, CostTable, MissingCost
 from model.ledger import Bill
@@ -32,25 +33,30 @@ class Answered:
         prediction: as the model gave it.
         breakdowns: by milestone, elapsed time by cost, machine_spread included; each sums to that milestone's p50.
         notices: warnings that hold for it.
+        beyond: by attribute of the parent or target, how often the largest measured it is; None: none was.
     """
 
     prediction: Prediction
     breakdowns: Mapping[str, Mapping[str, float]]
     notices: tuple[Notice, ...]
+    beyond: Mapping[str, float | None]
 
 
-def answer(question: Question, file: MachineFile, *, host: str = "", strict: bool = False) -> dict[str, Any]:
+def answer(
+    question: Question, file: MachineFile, *, host: str = "", facts: HostFacts | None = None, strict: bool = False
+) -> dict[str, Any]:
     """The document that answers a question on a machine.
 
     Args:
         host: the name that a machine file of this host would bear; empty: no warning if it is another.
+        facts: this host now; None: no warning if it changed since the calibration.
         strict: refuse where the answer leaves measured ground.
 
     Raises:
         BadInput: the machine file lacks a price that is needed; with `strict`, one of the codes of `STRICT`.
     """
     answered = [answer_one(question, file, mechanism) for mechanism in question.mechanisms]
-    notices = _merged(of_question(file, question, host), answered)
+    notices = _merged(of_question(file, question, host, facts), answered)
     refused = next((each for each in notices if each.code in STRICT), None)
     if strict and refused is not None:
         raise BadInput("--strict", f"{refused.code}: {refused.text}", "calibrate this machine, or leave --strict out")
@@ -79,6 +85,10 @@ def answer_one(question: Question, file: MachineFile, mechanism: str) -> Answere
         prediction=prediction,
         breakdowns={name: _breakdown(scenario, file, name, prediction) for name in _reached(prediction, scenario)},
         notices=of_prediction(file, question, prediction),
+        beyond={
+            name: value / reached if reached else None
+            for name, (value, reached) in extrapolation(file.machine, question, prediction).items()
+        },
     )
 
 
@@ -220,6 +230,7 @@ def _record(each: Answered) -> dict[str, Any]:
         "breakdown_us": {name: _us(elapsed) for name, elapsed in last.items()},
         "by_kind": {f"{name}_us": _us(elapsed) for name, elapsed in by_kind(last).items()},
         "main_causes": {name: main_cause(each.breakdowns[name]) for name in reached},
+        "extrapolation": {name: factor and float(f"{factor:.4g}") for name, factor in each.beyond.items()},
         "charges": prediction.charges,
         "events": prediction.events,
         "warnings": [_notice(notice) for notice in each.notices],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from calibration.capture.host import HostFacts, fingerprint
 from calibration.machine_file import MachineFile
 from experiments.scenarios import Notice, Question
 from model.elf_image import ElfImage
@@ -60,16 +61,22 @@ _ALWAYS: Mapping[str, Reading] = {
 }
 
 
-def extrapolations(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
-    """Attributes of the parent and target, as far as they act here, beyond what the machine's benches reached."""
+def extrapolation(machine: Machine, question: Question, prediction: Prediction) -> dict[str, tuple[float, float]]:
+    """Attributes beyond what the machine's benches reached, as far as they act here: value and largest measured."""
     acting = {**_ALWAYS, **(_SPACE if "dup_mm_fixed" in prediction.bill.counts else {})}
-    for name, reached in machine.measured.items():
-        if name not in acting:
-            continue
-        value = acting[name](question.parent, question.target)
-        if value > reached * _SLACK:
-            beyond = f"{value / reached:.1f} times the {reached:,.0f}" if reached else "none was"
-            yield Notice("extrapolates", f"{value:,.0f} {name} are {beyond} measured on {machine.name}")
+    values = {name: acting[name](question.parent, question.target) for name in machine.measured if name in acting}
+    return {
+        name: (value, machine.measured[name])
+        for name, value in values.items()
+        if value > machine.measured[name] * _SLACK
+    }  # fmt: skip
+
+
+def extrapolations(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
+    """The same as warnings."""
+    for name, (value, reached) in extrapolation(machine, question, prediction).items():
+        beyond = f"{value / reached:.1f} times the {reached:,.0f}" if reached else "none was"
+        yield Notice("extrapolates", f"{value:,.0f} {name} are {beyond} measured on {machine.name}")
 
 
 def inherited(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
@@ -107,25 +114,61 @@ def of_prediction(file: MachineFile, question: Question, prediction: Prediction)
     )
 
 
-def of_question(file: MachineFile, question: Question, host: str) -> tuple[Notice, ...]:
+def of_question(file: MachineFile, question: Question, host: str, facts: HostFacts | None = None) -> tuple[Notice, ...]:
     """Warnings that hold whatever the mechanism.
 
     Args:
         host: the name that a machine file of this host would bear; empty: it does not matter.
+        facts: this host now; None: what changed on it since the calibration does not matter.
     """
-    return (*_of_machine(file, question, host), *_of_parent(question.parent), *question.notices)
+    changed = _changes(file, facts) if facts is not None else ()
+    return (*_of_machine(file, question, host), *changed, *_of_parent(question.parent), *question.notices)
 
 
 def _of_machine(file: MachineFile, question: Question, host: str) -> Iterator[Notice]:
     machine = file.machine
     if host and machine.name != host:
         yield Notice("other_host", f"the prices are those of {machine.name}, this host is {host}")
+        kind, _, kernel = host.rpartition("-")
+        if not question.kernel and machine.name.rpartition("-")[0] == kind:
+            yield Notice("other_kernel", f"the prices are older than this host's kernel, {kernel}: calibrate again")
     if question.kernel and parse_version(question.kernel) != parse_version(machine.kernel or "0"):
         kernel = machine.kernel or "an unknown kernel"
         yield Notice("other_kernel", f"prices measured on {kernel} under the rules of {question.kernel}")
     names = differing(question.rules, machine.rules)
     if names:
         yield Notice("rule_not_measured", f"not the rules of the measured kernel and libc: {', '.join(names)}")
+
+
+def _changes(file: MachineFile, facts: HostFacts) -> Iterator[Notice]:
+    """What the name of a machine does not tell: a kernel of the same version built anew, another THP mode."""
+    if file.machine.name != fingerprint(facts):
+        return
+    now = {
+        "kernel": facts.kernel_release,
+        "kernel_version": facts.kernel_version,
+        "kernel_config": dict(facts.kernel_config),
+        "mitigations": dict(facts.mitigations),
+        "thp_enabled": facts.thp_enabled,
+        "thp_defrag": facts.thp_defrag,
+        "glibc": facts.glibc,
+    }
+    then = file.provenance
+    changed = [
+        words for name, value in now.items() if value and name in then for words in _change(name, then[name], value)
+    ]
+    if changed:
+        date = str(then.get("date", ""))[:10] or "its calibration"
+        yield Notice("host_changed", f"this host changed since {date}: {'; '.join(changed)}: calibrate again")
+
+
+def _change(name: str, then: object, now: object) -> Iterator[str]:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        differing_keys = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+        if differing_keys:
+            yield f"{name} {', '.join(differing_keys[:3])}{' ...' if len(differing_keys) > 3 else ''}"
+    elif str(then) != str(now):
+        yield f"{name} {then} -> {now}"
 
 
 def _of_parent(parent: Process) -> Iterator[Notice]:

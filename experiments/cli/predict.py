@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from calibration.machine_file import BUNDLED, host_name
+from calibration.capture.host import fingerprint, host_facts
+from calibration.machine_file import BUNDLED
 from experiments.answers import answer
 from experiments.cli.options import Asked, accepting, question_of
 from experiments.report import job_text, prediction_text, warning_lines
@@ -26,7 +27,8 @@ def register(app: typer.Typer) -> None:
 def document_of(asked: Asked) -> dict[str, Any]:
     """The document that the options ask for. Raises BadInput."""
     question, file = question_of(asked)
-    return answer(question, file, host=host_name(), strict=asked.strict)
+    facts = host_facts()
+    return answer(question, file, host=fingerprint(facts), facts=facts, strict=asked.strict)
 
 
 def json_text(document: Any) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from calibration.capture.host import fingerprint, host_facts
 from calibration.capture.parent_file import write_atomically
 from calibration.errors import BadInput
-from calibration.machine_file import host_name
 from experiments.answers import answer, predict
 from experiments.cli.options import Asked, accepting, question_of
 from experiments.cli.predict import show
@@ -27,7 +27,8 @@ def trace_command(
 ) -> int:
     """The timeline of each spawn, for https://ui.perfetto.dev."""
     question, file = question_of(asked)
-    document = answer(question, file, host=host_name(), strict=asked.strict)
+    facts = host_facts()
+    document = answer(question, file, host=fingerprint(facts), facts=facts, strict=asked.strict)
     try:
         write_atomically(out, trace_text([predict(question, file, each) for each in question.mechanisms]))
     except OSError as error:
