@@ -6,7 +6,6 @@ still equals what it is tied to is left out of the table on reading: it follows 
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -22,6 +21,7 @@ from calibration.capture.parent_file import write_atomically
 from calibration.errors import BadInput
 from calibration.machine_schema import MachineDocument
 from calibration.machine_text import machine_text
+from calibration.settings import data_directory
 from model.costs import COSTS, CostTable
 from model.machine import Footprint, Machine, Placement, Spread
 from model.rules import Rules, rules_for
@@ -200,9 +200,7 @@ def write_machine_file(file: MachineFile, path: Path) -> None:
 
 def user_directory() -> Path:
     """Where this user's calibrations lie: `$XDG_DATA_HOME/spawncost/machines`, else under `~/.local/share`."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if data.startswith("/") else Path("~/.local/share").expanduser()
-    return base / "spawncost" / "machines"
+    return data_directory() / "machines"
 
 
 def host_name() -> str:

@@ -13,8 +13,9 @@ from typing import Any
 from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
-from calibration.run_bench import BenchError, BenchUnavailableError, folio_settings_kept, held_bench, run_bench
+from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, run_bench
 from calibration.samples import Row, Run, Sample, SampleWriter, append_run, read_runs
+from calibration.settings import folio_settings_kept
 from calibration.targets import build_target, target_of
 
 ROUND_S = 2.0

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 120.0
-_FOLIO_SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 class BenchError(Exception):
@@ -118,28 +117,3 @@ def held_bench(path: Path, args: Sequence[str], *, cpu: int | None) -> Iterator[
         yield _parse(path.name, line).header
     finally:
         _end(process)
-
-
-@contextlib.contextmanager
-def folio_settings_kept() -> Iterator[None]:
-    """Puts the kernel's settings of transparent huge pages back as they were, should a bench that was killed not have.
-
-    Does nothing where they cannot be written.
-    """
-    before = {path: _chosen(path) for path in _FOLIO_SETTINGS.glob("hugepages-*kB/enabled") if os.access(path, os.W_OK)}
-    try:
-        yield
-    finally:
-        for path, word in before.items():
-            if word is not None and _chosen(path) != word:
-                with contextlib.suppress(OSError):
-                    path.write_text(word)
-
-
-def _chosen(path: Path) -> str | None:
-    """The word in brackets: always inherit madvise [never]."""
-    with contextlib.suppress(OSError):
-        text = path.read_text()
-        if "[" in text:
-            return text.partition("[")[2].partition("]")[0]
-    return None

@@ -56,7 +56,7 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
     """
     before = read_runs(out)
     there = Counter(run.row for run in before.runs)
-    noted = {note.row for note in before.notes}
+    noted = {note.row for note in before.notes if note.kind == "target"}  # the parent's note comes before it
     skipped = {note.row for note in before.notes if note.kind == "skipped"}
     pairs = [(process, row) for row in rows for process in range(there[row.row.name], row.row.processes)]
     pairs.sort(key=lambda pair: pair[0])
@@ -72,7 +72,7 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
             except BadInput as error:
                 skipped.add(name)
                 writer.append({"kind": "skipped", "row": name, "process": -1, "reason": str(error)})
-        if HELPER_ROW not in noted:
+        if HELPER_ROW not in noted | skipped:
             _note_helper(writer)
 
 

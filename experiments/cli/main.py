@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from calibration.errors import BadInput
+from calibration.settings import restore_left
 
 COMMANDS = {
     "predict": "predict",
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
+    restore_left()
     try:
         _prepare_streams()
         status = _run(arguments)
