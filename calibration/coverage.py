@@ -8,6 +8,7 @@ a median would take a distribution with long tails for a narrow one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from calibration.observations import Observation, observations
 from calibration.plan import bench_machine, planned_rows
 from calibration.quantiles import quantile
 from calibration.samples import Milestone, SampleFile, read_runs
-from calibration.spread import SpreadRow, spread_rows, with_placements, with_spread
+from calibration.spread import SpreadRow, pooled, row_ratios, spread_rows, with_placements
 from model.costs import CostTable
 from model.kernel.fork import SpawnFailed
 from model.machine import Machine
@@ -129,15 +130,17 @@ def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) ->
     plain = replace(
         machine, model_error={name: error for name, error in machine.model_error.items() if UNPINNED not in name}
     )
+    ratios: dict[str, Mapping[str, Sequence[float]]] = {}
     for row in rows:
-        rest = [each for each in rows if each is not row]
+        with contextlib.suppress(KeyError):  # a price that this plan did not reach
+            ratios[row.name] = row_ratios(row, plain, costs)
+    priced = [row for row in rows if row.name in ratios]
+    for row in priced:
+        rest = [each for each in priced if each is not row]
         placements = {name: each for name, each in machine.placements.items() if name != row.family}
-        placed = with_placements(replace(plain, placements=placements, spread={}), rest)
-        try:
-            others = with_spread(placed, rest, costs)
-            prediction = simulate(row.scenario, others, costs)
-        except KeyError:  # a price that this plan did not reach
-            continue
+        placed = with_placements(replace(plain, placements=placements), rest)
+        others = replace(placed, spread=pooled(ratios[each.name] for each in rest))
+        prediction = simulate(row.scenario, others, costs)
         kind = f"{UNPINNED}-{path_reach(prediction.bill.counts)}"
         for name in TIMED:
             found = prediction.milestones.get(name)

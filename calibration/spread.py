@@ -96,18 +96,31 @@ def _weighted(rows: Sequence[Mapping[tuple[str, str], float]]) -> tuple[Placemen
 
 def spreads(rows: Iterable[SpreadRow], machine: Machine, costs: CostTable) -> dict[str, Spread]:
     """Spread by class of path."""
+    return pooled(row_ratios(row, machine, costs) for row in rows)
+
+
+def pooled(found: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, Spread]:
+    """Spread by class of path from the ratios of several rows."""
     ratios: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        quiet: dict[tuple[str, str], tuple[str, float]] = {}
-        for run in row.runs:
-            for sample in run.timed:
-                mode = placement_of(sample, row.family)
-                if mode not in quiet:
-                    quiet[mode] = _quiet(row.scenario, machine, costs, Placement(child=mode[0], waker=mode[1]))
-                kind, quiet_ns = quiet[mode]
-                if sample.reaped_ns is not None and sample.reaped_ns < LONGEST * quiet_ns:
-                    ratios[kind].append(sample.reaped_ns / quiet_ns)
+    for each in found:
+        for kind, values in each.items():
+            ratios[kind] += values
     return {kind: spread_from(values) for kind, values in ratios.items() if len(values) >= len(LEVELS)}
+
+
+def row_ratios(row: SpreadRow, machine: Machine, costs: CostTable) -> dict[str, list[float]]:
+    """Measured time ÷ quiet time at each sample's own placement, by class of path. KeyError: a price is missing."""
+    ratios: dict[str, list[float]] = defaultdict(list)
+    quiet: dict[tuple[str, str], tuple[str, float]] = {}
+    for run in row.runs:
+        for sample in run.timed:
+            mode = placement_of(sample, row.family)
+            if mode not in quiet:
+                quiet[mode] = _quiet(row.scenario, machine, costs, Placement(child=mode[0], waker=mode[1]))
+            kind, quiet_ns = quiet[mode]
+            if sample.reaped_ns is not None and sample.reaped_ns < LONGEST * quiet_ns:
+                ratios[kind].append(sample.reaped_ns / quiet_ns)
+    return ratios
 
 
 def _quiet(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> tuple[str, float]:

@@ -19,7 +19,7 @@ from model.rules import Rules
 
 COST_TOLERANCE = 0.1
 """|ln| by which a price may move."""
-SIGNIFICANT = 6.0
+SIGNIFICANT = 8.0
 """Standard errors from which a hypothesis is no accident: a hundred prices are tried on every check."""
 ROUNDING = 1e-5
 """The machine file keeps five decimals of a residual."""
@@ -78,6 +78,7 @@ class Suspect:
         factor: of a cost: the price now ÷ the one that fits; else 1.
         explained: share of the squares of all moves that it removes.
         significance: in standard errors.
+        left: the largest move of an observation that it does not explain.
         rows: observations that it acts on.
     """
 
@@ -86,6 +87,7 @@ class Suspect:
     factor: float
     explained: float
     significance: float
+    left: float
     rows: int
 
     @property
@@ -124,6 +126,7 @@ def cost_suspects(rows: Sequence[RowCheck]) -> list[Suspect]:
                 factor=1.0 / (1.0 - excess),
                 explained=explained,
                 significance=_significance(explained, rows, total),
+                left=float(np.abs((moves - shares[:, index] * excess) / weights).max()),
                 rows=int((shares[:, index] > 0.0).sum()),
             )
         )
@@ -157,8 +160,14 @@ def rule_suspect(name: str, rows: Sequence[RowCheck], predicted_ns: Mapping[str,
     acting = sum(abs(move) > ROUNDING for move in undone)
     significance = _significance(explained, rows, total)
     return Suspect(
-        kind="rule", name=name, factor=1.0, explained=explained, significance=significance, rows=acting
-    )  # fmt: skip
+        kind="rule",
+        name=name,
+        factor=1.0,
+        explained=explained,
+        significance=significance,
+        left=float(np.abs(left / weights).max()),
+        rows=acting,
+    )
 
 
 def samples_suspect(rows: Sequence[RowCheck], misplaced: Mapping[str, str]) -> Suspect | None:
@@ -190,6 +199,7 @@ def samples_suspect(rows: Sequence[RowCheck], misplaced: Mapping[str, str]) -> S
         factor=1.0,
         explained=explained,
         significance=_significance(explained, rows, total),
+        left=max(abs(_left(row, by_row, taken)) for row in rows),
         rows=sum(len(by_row.get(name, ())) for name in taken),
     )
 
@@ -223,9 +233,13 @@ def _sources(ends: Mapping[str, RowCheck], by_row: Mapping[str, Mapping[str, Row
 def ranked(found: Sequence[Suspect], most: int = 5) -> tuple[Suspect, ...]:
     """Those that explain enough, best first, at equal merit the one with fewer free parameters.
 
-    One that explains all stands alone with its equals.
+    Merit counts a noisy row little, what is left unexplained anywhere counts it in full. One that explains all stands
+    alone with its equals.
     """
-    order = sorted(found, key=lambda each: (-round(each.explained, 6), each.kind == "cost", each.kind == "rule"))
+    order = sorted(
+        found,
+        key=lambda each: (-round(each.explained, 6), round(each.left, 4), each.kind == "cost", each.kind == "rule"),
+    )
     kept = [each for each in order if each.explained > EXPLAINS]
     if kept and kept[0].explained > SHARP:
         kept = [each for each in kept if each.explained > kept[0].explained - ALIKE]
