@@ -98,10 +98,10 @@ def assemble(
     seen = spread_rows(rows, samples.kept())
     machine = with_placements(machine, seen)
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
-    machine = with_spread(machine, seen, own)
-    held = judge_held_out(rows, machine, own)
-    machine = replace(machine, model_error=model_errors(fitted, seen, machine, own))
     costs, sources = inherit(own, base)
+    machine = with_spread(machine, seen, costs)  # unpinned rows charge what a quick plan does not price
+    held = judge_held_out(rows, machine, own)
+    machine = replace(machine, model_error=model_errors(fitted, seen, machine, costs))
     machine = inherit_machine(machine, base)
     compared = [each for each in rows if each.row.role in ("fit", "held-out")]
     left, errors = residuals(compared, machine, costs), relative_errors(compared, machine, costs)

