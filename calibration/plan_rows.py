@@ -153,8 +153,10 @@ spread-fork: fork_touched --pages 0 | spread unpinned quick processes=12 reps=20
 spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=12
 spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
 spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-fork-16k-cold: fork_touched --pages 16384 --cold-ms 20 | spread unpinned processes=6 reps=6
 spread-vfork: vfork_exit | spread unpinned quick processes=12 reps=20
 spread-vfork-cold: vfork_exit --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-vfork-fds: vfork_exit --high 512 | spread unpinned processes=6 reps=12
 spread-exec: exec_target --target dynamic | spread unpinned quick processes=12 reps=20
 spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-spawn: exec_target --mech posix_spawn --target dynamic | spread unpinned processes=12 reps=20
