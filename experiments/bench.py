@@ -18,7 +18,7 @@ from calibration.errors import BadInput
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import DEFAULT_PARENT, DEFAULT_VIA, HELPER_NAMES, JDK_VIA
-from model.kernel.memory import mm_counts
+from model.address_space import AddressSpace
 from model.process import Caller, Process, Runtime
 from model.scenario import Scenario, Spawn, spawn_and_wait
 from model.simulation import Run, family_of, run_once, simulate
@@ -113,10 +113,11 @@ def jvm_of(vmas: int) -> Process:
 def jvm_ns(file: MachineFile, *, rounds: int = ROUNDS) -> dict[str, float]:
     """simulate() of FORK by a JVM with 1,000 vmas: when its address space is new to the model, and when it is not."""
     scenario = spawn_and_wait(jvm_of(JVM_VMAS), spawn_of("jdk-fork"), rules=file.machine.rules)
+    parent = scenario.parent
 
     def new() -> None:
-        mm_counts.cache_clear()
-        simulate(scenario, file.machine, file.costs)
+        fresh = replace(parent, space=AddressSpace(parent.space.vmas))
+        simulate(replace(scenario, parent=fresh), file.machine, file.costs)
 
     return best_ns({"new": new, "known": lambda: simulate(scenario, file.machine, file.costs)}, rounds)
 

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-from model.address_space import AddressSpace, PageTables, Vma, page_tables
+from model.address_space import FILES, AddressSpace, PageTables, Vma, page_tables
 from model.machine import Machine
 from model.rules import Rules
 from model.units import PTRS_PER_TABLE
@@ -58,30 +57,49 @@ class MmCounts:
     private_ptes: int
 
 
-@lru_cache(maxsize=64)
 def mm_counts(space: AddressSpace, rules: Rules) -> MmCounts:
     """Count an address space once, whoever forks it how often."""
+    key = (rules.hugetlb_lazy, rules.fork_batches_large_folios)
+    found: MmCounts | None = space.counted.get(key)
+    if found is None:
+        found = space.counted[key] = _count(space, rules)
+    return found
+
+
+def _count(space: AddressSpace, rules: Rules) -> MmCounts:
     copied = [vma for vma in space.vmas if not vma.dontcopy]
+    chains = [vma.anon_vma_chain for vma in copied if vma.anon_vma and not vma.wipeonfork]
     walked = [vma for vma in copied if vma_needs_copy(vma, rules)]
-    batched = [vma for vma in walked if vma.folio_pages > 1 and rules.fork_batches_large_folios]
-    chained = [vma for vma in copied if vma.anon_vma and not vma.wipeonfork]
-    folio_ptes = sum(vma.anon_ptes for vma in batched)
+    anon_ptes = file_ptes = swap_ptes = huge_pmds = hugetlb_pages = private_ptes = folio_ptes = 0
+    folios = 0.0
+    for vma in walked:
+        pages = vma.anon_ptes
+        anon_ptes += pages
+        file_ptes += vma.file_ptes
+        swap_ptes += vma.swap_ptes
+        huge_pmds += vma.huge_pmds
+        hugetlb_pages += vma.hugetlb_pages
+        if vma.writable_private:
+            private_ptes += pages
+        if vma.folio_pages > 1 and rules.fork_batches_large_folios:
+            folio_ptes += pages
+            folios += pages / vma.folio_pages
     return MmCounts(
         vmas=len(copied),
         dontcopy=len(space.vmas) - len(copied),
-        accounted=sum(vma.account for vma in copied),
-        with_anon_vma=len(chained),
-        chain_links=sum(vma.anon_vma_chain - 1 for vma in chained),
-        files=sum(vma.is_file for vma in copied),
+        accounted=sum([vma.account for vma in copied]),
+        with_anon_vma=len(chains),
+        chain_links=sum(chains) - len(chains),
+        files=sum([vma.kind in FILES for vma in copied]),
         tables=page_tables(walked),
-        small_ptes=sum(vma.anon_ptes for vma in walked) - folio_ptes,
-        folios=sum(vma.anon_ptes / vma.folio_pages for vma in batched),
+        small_ptes=anon_ptes - folio_ptes,
+        folios=folios,
         folio_ptes=folio_ptes,
-        file_ptes=sum(vma.file_ptes for vma in walked),
-        swap_ptes=sum(vma.swap_ptes for vma in walked),
-        huge_pmds=sum(vma.huge_pmds for vma in walked),
-        hugetlb_pages=sum(vma.hugetlb_pages for vma in walked),
-        private_ptes=sum(vma.anon_ptes for vma in walked if vma.writable_private),
+        file_ptes=file_ptes,
+        swap_ptes=swap_ptes,
+        huge_pmds=huge_pmds,
+        hugetlb_pages=hugetlb_pages,
+        private_ptes=private_ptes,
     )
 
 
