@@ -17,7 +17,8 @@ from model.costs import CostTable
 from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, MmCounts
+from model.kernel.memory import Misses
+from model.kernel.mm import MmCounts
 from model.ledger import Entry, Kind, shifted
 from model.machine import Machine, Placement
 from model.rules import Rules
@@ -68,7 +69,6 @@ class System:
         errors: errno name, reason and time of what failed in a child.
         returned: how likely the last child dropped its mm on another CPU, whose caches and free lists then hold the
             lines and tables that the next fork needs.
-        charges: how often work was charged or a latency noted, of count 0 too: what a run costs in computing.
         events: how often a task let the simulation catch up.
     """
 
@@ -82,8 +82,12 @@ class System:
     tasks: list[Task] = field(default_factory=list)
     errors: list[tuple[str, str, float]] = field(default_factory=list)
     returned: float = 0.0
-    charges: int = 0
     events: int = 0
+
+    @property
+    def charges(self) -> int:
+        """How often work was charged or a latency noted, of count 0 too: what a run costs in computing."""
+        return sum(task.charges for task in self.tasks)
 
 
 @dataclass(slots=True)
@@ -119,6 +123,7 @@ class Task:
     Attributes:
         system: where it lives.
         prices: of the system, at hand.
+        charges: how often it was charged, or noted a latency.
         name: for traces.
         mm: its address space, possibly shared.
         created_by: the task that started it.
@@ -137,6 +142,7 @@ class Task:
     ) -> None:
         self.system = system
         self.prices = system.costs.prices
+        self.charges = 0
         self.name = name
         self.mm = mm
         self.created_by = created_by
@@ -163,7 +169,7 @@ class Task:
 
     def charge(self, cost: str, count: float = 1.0) -> None:
         """Work off `count` units of a cost on the CPU that the task holds; none of it if `count` is 0."""
-        self.system.charges += 1
+        self.charges += 1
         if count == 0:
             return
         if count < 0:
@@ -174,7 +180,7 @@ class Task:
 
     def charge_all(self, counts: Mapping[str, float]) -> None:
         """Charge every cost of a mapping: `charge` without a call each, for an mm is charged this way."""
-        self.system.charges += len(counts)
+        self.charges += len(counts)
         end, prices, path, name, append = self.clock_ns, self.prices, self.path, self.name, self.ledger.append
         for cost, count in counts.items():
             if count == 0:
@@ -187,7 +193,7 @@ class Task:
 
     def latency(self, cost: str, count: float = 1.0) -> None:
         """Let a latency pass that no task works off."""
-        self.system.charges += 1
+        self.charges += 1
         self._record("latency", cost, count, self.prices[cost] * count)
 
     def sleep(self, time_ns: float, what: str = "sleep") -> None:

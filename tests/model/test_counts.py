@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.address_space import AddressSpace, PageTables, Vma, page_tables
-from model.kernel.memory import MmCounts, mm_counts, vma_needs_copy
+from model.kernel.mm import MmCounts, mm_counts, vma_needs_copy
 from model.rules import Rules
 from model.units import P4D_BYTES, PMD_BYTES, PUD_BYTES, spans
 from tests.model.builders import GIB, OLD_RULES, anon, vma_lists
