@@ -90,7 +90,9 @@ class Compiled:
 
     def _by_block(self, parents: ParentArrays, breakdowns: Sequence[str]) -> CompiledResult:
         starts = range(0, len(parents), BLOCK)
-        return joined([self._evaluate(parents[at : at + BLOCK], breakdowns) for at in starts])
+        if len(starts) == 1:
+            return self._evaluate(parents, breakdowns)
+        return joined((self._evaluate(parents[at : at + BLOCK], breakdowns) for at in starts), len(parents))
 
     def _by_kind(self, parents: ParentArrays, breakdowns: Sequence[str]) -> CompiledResult:
         """Parents that are alike in all that the scenario reads are worked on once: mixtures of many are dear.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.forms import end_to_end
+from model.forms import Whole
 
 Array = NDArray[np.float64]
+LOADER = "loader"
+STATISTICS = ("quiet_ns", "p10_ns", "p50_ns", "p90_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,29 @@ class CompiledResult:
     breakdowns_ns: Mapping[str, Mapping[str, Array]]
 
 
-def joined(parts: Sequence[CompiledResult]) -> CompiledResult:
-    """The results of consecutive blocks as one."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    lengths = [len(next(iter(each.milestones.values())).quiet_ns) for each in parts]
-    loaders = [each.loader for each in parts if each.loader is not None]
+def joined(parts: Iterable[CompiledResult], points: int) -> CompiledResult:
+    """The results of consecutive blocks as one; each is written into the whole and let go before the next is made."""
+    first: CompiledResult | None = None
+    at = 0
+    times, breakdowns = Whole(points), defaultdict[str, Whole](lambda: Whole(points))
+    for part in parts:
+        first = first or part
+        loader = {LOADER: part.loader} if part.loader is not None else {}
+        each = {**part.milestones, **loader}
+        times.put(at, {f"{name} {stat}": getattr(each[name], stat) for name in each for stat in STATISTICS})
+        for name, costs in part.breakdowns_ns.items():
+            breakdowns[name].put(at, costs)
+        at += len(next(iter(part.milestones.values())).quiet_ns)
+    assert first is not None
+    whole = {
+        name: MilestoneArrays(*(times.found[f"{name} {stat}"] for stat in STATISTICS))
+        for name in [*first.milestones, *([LOADER] if first.loader is not None else [])]
+    }
     return CompiledResult(
         mechanism=first.mechanism,
-        milestones={name: _end_to_end([each.milestones[name] for each in parts]) for name in first.milestones},
-        loader=_end_to_end(loaders) if loaders else None,
-        breakdowns_ns={
-            name: end_to_end([each.breakdowns_ns[name] for each in parts], lengths) for name in first.breakdowns_ns
-        },
+        loader=whole.pop(LOADER, None),
+        milestones=whole,
+        breakdowns_ns={name: each.found for name, each in breakdowns.items()},
     )
 
 
@@ -65,7 +77,7 @@ def scattered(result: CompiledResult, kind: NDArray[np.intp]) -> CompiledResult:
         return np.broadcast_to(values[0], len(kind)) if values.strides == (0,) else values[kind]
 
     def milestone(each: MilestoneArrays) -> MilestoneArrays:
-        return MilestoneArrays(*(spread(getattr(each, name)) for name in MilestoneArrays.__slots__))
+        return MilestoneArrays(*(spread(getattr(each, name)) for name in STATISTICS))
 
     return CompiledResult(
         mechanism=result.mechanism,
@@ -74,10 +86,4 @@ def scattered(result: CompiledResult, kind: NDArray[np.intp]) -> CompiledResult:
         breakdowns_ns={
             name: {cost: spread(values) for cost, values in each.items()} for name, each in result.breakdowns_ns.items()
         },
-    )
-
-
-def _end_to_end(parts: Sequence[MilestoneArrays]) -> MilestoneArrays:
-    return MilestoneArrays(
-        *(np.concatenate([getattr(each, name) for each in parts]) for name in MilestoneArrays.__slots__)
     )

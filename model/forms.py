@@ -144,20 +144,24 @@ def product(weights: Array, matrix: Array) -> Array:
     return found
 
 
-_NOTHING = np.broadcast_to(np.float64(0.0), 1)
+class Whole:
+    """Parts of consecutive blocks as one, written where they belong at once; what is one number stays a view of it."""
 
+    def __init__(self, points: int) -> None:
+        self.points = points
+        self.found: dict[str, Array] = {}
 
-def _same(values: Sequence[Array]) -> bool:
-    """Whether all are views of one and the same number."""
-    return all(each.strides == (0,) and each[0] == values[0][0] for each in values)
-
-
-def end_to_end(parts: Sequence[Mapping[str, Array]], lengths: Sequence[int]) -> dict[str, Array]:
-    """Breakdowns of consecutive blocks as one; what is one number throughout stays a view of it."""
-    whole: dict[str, Array] = {}
-    for name in dict.fromkeys(name for each in parts for name in each):
-        values = [
-            each.get(name, np.broadcast_to(_NOTHING, length)) for each, length in zip(parts, lengths, strict=True)
-        ]
-        whole[name] = np.broadcast_to(values[0][0], sum(lengths)) if _same(values) else np.concatenate(values)
-    return whole
+    def put(self, at: int, parts: Mapping[str, Array]) -> None:
+        """The parts of the block that begins at a point; a name that a block lacks is 0 there."""
+        nothing = np.broadcast_to(np.float64(0.0), self.points)
+        for name in {**self.found, **parts}:
+            values = parts.get(name, nothing[:1])
+            known = self.found.get(name, nothing if at else np.broadcast_to(values[0], self.points))
+            length = min(len(next(iter(parts.values()))), self.points - at)
+            if known.strides == (0,) and not (values.strides == (0,) and values[0] == known[0]):
+                fresh = np.empty(self.points)
+                fresh[:at] = known[0]
+                known = fresh
+            if known.strides != (0,):
+                known[at : at + length] = values if len(values) == length else values[0]
+            self.found[name] = known

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from model.compiled import compile_scenario
 from model.compiled_result import CompiledResult
 from model.costs import CostTable
+from model.forms import Whole
 from model.machine import Machine, Placement, Spread
 from model.parent_arrays import ParentArrays
 from model.paths import NotCompiled
@@ -202,3 +203,18 @@ def test_attributes_of_parents_are_checked() -> None:
         ParentArrays({name: values for name, values in good.columns.items() if name != "threads"})
     with pytest.raises(ValueError, match="no parents"):
         compile_scenario(scenario, RICH, COST_TABLE).evaluate(good[:0])
+
+
+def test_blocks_are_put_end_to_end() -> None:
+    """Numbers stay one number as long as they can; what a block lacks is 0 there."""
+    whole = Whole(5)
+    whole.put(0, {"same": np.broadcast_to(2.0, 2), "late": np.broadcast_to(1.0, 2), "gone": np.array([3.0, 4.0])})
+    whole.put(2, {"same": np.broadcast_to(2.0, 2), "late": np.array([5.0, 6.0]), "new": np.broadcast_to(7.0, 2)})
+    whole.put(4, {"same": np.broadcast_to(2.0, 1), "late": np.broadcast_to(1.0, 1)})
+    assert {name: values.tolist() for name, values in whole.found.items()} == {
+        "same": [2, 2, 2, 2, 2],
+        "late": [1, 1, 5, 6, 1],
+        "gone": [3, 4, 0, 0, 0],
+        "new": [0, 0, 7, 7, 0],
+    }
+    assert whole.found["same"].strides == (0,)
