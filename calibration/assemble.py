@@ -19,7 +19,7 @@ from calibration.runtimes import footprints
 from calibration.samples import SampleFile
 from calibration.spread import spread_rows, with_placements, with_spread
 from model.costs import COSTS, CostTable
-from model.kernel.memory import mm_counts
+from model.kernel.mm import mm_counts
 from model.machine import Machine, Placement
 from model.rules import rules_for
 

@@ -16,9 +16,14 @@ from calibration.capture.parent_file import read_parent
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
+from experiments import bench_compiled
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import DEFAULT_PARENT, DEFAULT_VIA, HELPER_NAMES, JDK_VIA
-from model.kernel.memory import mm_counts
+from model.address_space import AddressSpace
+from model.hardware.cpu import Cpu
+from model.kernel.locks import RwLock
+from model.kernel.task import Mm, System, Task
+from model.machine import Placement
 from model.process import Caller, Process, Runtime
 from model.scenario import Scenario, Spawn, spawn_and_wait
 from model.simulation import Run, family_of, run_once, simulate
@@ -113,10 +118,11 @@ def jvm_of(vmas: int) -> Process:
 def jvm_ns(file: MachineFile, *, rounds: int = ROUNDS) -> dict[str, float]:
     """simulate() of FORK by a JVM with 1,000 vmas: when its address space is new to the model, and when it is not."""
     scenario = spawn_and_wait(jvm_of(JVM_VMAS), spawn_of("jdk-fork"), rules=file.machine.rules)
+    parent = scenario.parent
 
     def new() -> None:
-        mm_counts.cache_clear()
-        simulate(scenario, file.machine, file.costs)
+        fresh = replace(parent, space=AddressSpace(parent.space.vmas))
+        simulate(replace(scenario, parent=fresh), file.machine, file.costs)
 
     return best_ns({"new": new, "known": lambda: simulate(scenario, file.machine, file.costs)}, rounds)
 
@@ -160,8 +166,34 @@ def _running(words: Sequence[str]) -> Callable[[], object]:
     return run
 
 
-def text_of(file: MachineFile, *, rounds: int = ROUNDS, commands: int = COMMANDS) -> str:
+def charging_ns(file: MachineFile, *, rounds: int = ROUNDS, charges: int = TIMEOUTS) -> dict[str, float]:
+    """So many charges of one task, and as many timeouts of a bare SimPy loop: what the ledger itself costs."""
+    system = System(
+        env=simpy.Environment(),
+        costs=file.costs,
+        machine=file.machine,
+        rules=file.machine.rules,
+        placement=Placement(),
+        cpus=[Cpu(0)],
+    )
+
+    def charging() -> None:
+        task = Task(system, "caller", Mm(RwLock(system.env)))
+        with task.at("kernel_clone", "copy_process"):
+            for _ in range(charges):
+                task.charge("syscall", 3)
+        system.tasks.clear()
+
+    return best_ns({"charges": charging, "bare": lambda: bare_loop(charges)}, rounds)
+
+
+def text_of(
+    file: MachineFile, *, rounds: int = ROUNDS, commands: int = COMMANDS, points: int = bench_compiled.POINTS
+) -> str:
     """All figures as text of at most 80 columns."""
+    charging = charging_ns(file, rounds=rounds)
+    compiled = spawn_and_wait(read_parent(DEFAULT_PARENT), spawn_of("fork"), rules=file.machine.rules)
+    point_rates = bench_compiled.point_rates(compiled, file, points=points)
     speed, jvm, sizes = rates(file, rounds=rounds), jvm_ns(file, rounds=rounds), flat(file, rounds=rounds)
     whole = commands_ns(file, rounds=commands)
     first = sizes[0]
@@ -174,6 +206,9 @@ def text_of(file: MachineFile, *, rounds: int = ROUNDS, commands: int = COMMANDS
         f"  bare timeouts           {speed.timeouts:>12,.0f} /s",
         f"  charges : bare timeouts {speed.charges / speed.timeouts:>12.2f}",
         f"  events : bare timeouts  {speed.events / speed.timeouts:>12.2f}",
+        f"  charges alone : bare    {charging['bare'] / charging['charges']:>12.2f}",
+        "",
+        *bench_compiled.text_of(point_rates, f"fork by {DEFAULT_PARENT}"),
         "",
         f"simulate() of jdk-fork by a JVM of {JVM_VMAS:,} vmas",
         f"  address space is new    {jvm['new'] / NS_PER_MS:>12.2f} ms",

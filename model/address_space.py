@@ -5,12 +5,13 @@ A `Vma` holds counts, never pages: a heap of 1 TiB is as small a value as one of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
-from model.units import P4D_BYTES, PMD_BYTES, PTRS_PER_TABLE, PUD_BYTES, spans
+from model.units import P4D_BYTES, PAGE_BYTES, PMD_BYTES, PTRS_PER_TABLE, PUD_BYTES
 
 
 class VmaKind(StrEnum):
@@ -22,6 +23,10 @@ class VmaKind(StrEnum):
     STACK = "stack"
     GUARD = "guard"
     SPECIAL = "special"
+
+
+FILES = (VmaKind.FILE_PRIVATE, VmaKind.FILE_SHARED)
+"""Kinds with a `vma->vm_file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,7 @@ class Vma:
     @property
     def is_file(self) -> bool:
         """Whether `vma->vm_file` is set: it is linked into the file's i_mmap tree."""
-        return self.kind in (VmaKind.FILE_PRIVATE, VmaKind.FILE_SHARED)
+        return self.kind in FILES
 
     @property
     def ptes(self) -> int:
@@ -91,11 +96,12 @@ class Vma:
         """Populated 2 MiB spans with a pte table, shared ones counted in full; dense from the start if unknown."""
         if self.pte_spans is not None:
             return self.pte_spans
-        if self.ptes == 0:
+        ptes = self.anon_ptes + self.file_ptes + self.swap_ptes
+        if not ptes:
             return 0
-        reach = min(self.end, self.start + self.ptes * 4096)
-        room = spans(self.start, self.end, PMD_BYTES) - self.huge_pmds
-        return max(1, min(spans(self.start, reach, PMD_BYTES), room))
+        first, reach = self.start // PMD_BYTES, min(self.end, self.start + ptes * PAGE_BYTES)
+        room = (self.end - 1) // PMD_BYTES - first + 1 - self.huge_pmds
+        return max(1, min((reach - 1) // PMD_BYTES - first + 1, room))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +119,6 @@ class PageTables:
         return self.pmd + self.pud
 
 
-def _populated_end(vma: Vma) -> int:
-    """End of the populated part, taken as dense from the start where nothing better is known."""
-    spanned = (vma.tables + vma.huge_pmds) * PMD_BYTES
-    if vma.tail_populated:
-        return vma.end
-    return min(vma.end, vma.start // PMD_BYTES * PMD_BYTES + spanned)
-
-
 def page_tables(vmas: Iterable[Vma]) -> PageTables:
     """Page-table pages that the populated parts of `vmas` need, from their addresses.
 
@@ -128,45 +126,45 @@ def page_tables(vmas: Iterable[Vma]) -> PageTables:
     (`mm/memory.c:copy_pte_range@v6.18` allocates on the first pte of a 2 MiB span).
     """
     pte = pmd = pud = deposited = 0
-    last = {PMD_BYTES: -1, PUD_BYTES: -1, P4D_BYTES: -1}
+    last_pmd = last_pud = last_p4d = -1
     for vma in vmas:
-        populated = vma.tables + vma.huge_pmds
+        tables, huge = vma.tables, vma.huge_pmds
+        populated = tables + huge
         if not populated:
             continue
-        end = _populated_end(vma)
-        start = vma.start if vma.head_populated else max(vma.start, end - populated * PMD_BYTES)
-        shared = vma.tables > 0 and vma.head_populated and start // PMD_BYTES == last[PMD_BYTES]
-        pte += vma.tables - shared
-        deposited += vma.huge_pmds
-        for span_bytes in (PUD_BYTES, P4D_BYTES):
-            known = vma.pmd_spans if span_bytes == PUD_BYTES else None
-            fresh = known if known is not None else min(spans(start, end, span_bytes), populated)
-            fresh -= start // span_bytes == last[span_bytes]
-            pmd += fresh if span_bytes == PUD_BYTES else 0
-            pud += fresh if span_bytes == P4D_BYTES else 0
-            last[span_bytes] = (end - 1) // span_bytes
-        last[PMD_BYTES] = (end - 1) // PMD_BYTES if vma.tail_populated or vma.pte_spans is None else -1
+        start, end = vma.start, vma.end
+        if not vma.tail_populated:
+            # Taken as dense from the start where nothing better is known.
+            end = min(end, start // PMD_BYTES * PMD_BYTES + populated * PMD_BYTES)
+        if not vma.head_populated:
+            start = max(start, end - populated * PMD_BYTES)
+        pte += tables - (tables > 0 and vma.head_populated and start // PMD_BYTES == last_pmd)
+        deposited += huge
+        known, first, last = vma.pmd_spans, start // PUD_BYTES, (end - 1) // PUD_BYTES
+        pmd += (min(last - first + 1, populated) if known is None else known) - (first == last_pud)
+        first, last_pud, last_p4d_before = start // P4D_BYTES, last, last_p4d
+        last_p4d = (end - 1) // P4D_BYTES
+        pud += min(last_p4d - first + 1, populated) - (first == last_p4d_before)
+        last_pmd = (end - 1) // PMD_BYTES if vma.tail_populated or vma.pte_spans is None else -1
     return PageTables(pte=pte, pmd=pmd, pud=pud, deposited=deposited)
 
 
 @dataclass(frozen=True)
 class AddressSpace:
-    """The vmas of an mm in address order."""
+    """The vmas of an mm in address order.
+
+    Attributes:
+        vmas: they do not overlap.
+        counted: what was counted of it before, by whoever counts: `kernel.memory.mm_counts` keeps its sums here.
+    """
 
     vmas: tuple[Vma, ...]
+    counted: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for before, after in zip(self.vmas, self.vmas[1:], strict=False):
             if after.start < before.end:
                 raise ValueError(f"vmas overlap or are out of order at {after.start:#x}")
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self.vmas)
-
-    def __hash__(self) -> int:
-        """Computed once: spaces are keys of the counts' cache."""
-        return self._hash
 
     def total(self, field: str) -> int:
         """Sum of one counting field over all vmas."""

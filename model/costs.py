@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,17 @@ class MissingCost(KeyError):
     """A scenario needs a price that the machine file does not have."""
 
 
+class Prices(dict[str, float]):
+    """Prices in ns by cost; an assumed one is worked out from the price that it is tied to when first asked for."""
+
+    def __missing__(self, name: str) -> float:
+        tied = COSTS[name].assumed_as
+        if tied is None:
+            raise MissingCost(name)
+        found = self[name] = self[tied[0]] * tied[1]
+        return found
+
+
 @dataclass(frozen=True)
 class CostTable:
     """Prices in nanoseconds with their covariance, as the fit left them.
@@ -124,15 +136,14 @@ class CostTable:
             if not price >= 0.0 or price == float("inf"):
                 raise ValueError(f"price of {name} is {price}: it must be finite and not negative")
 
+    @cached_property
+    def prices(self) -> Prices:
+        """The same prices as a mapping that finds assumed ones too: what every charge looks up."""
+        return Prices(self.ns)
+
     def price(self, name: str) -> float:
         """Price of one unit in ns; `MissingCost` if the table has none, `KeyError` if no such cost is declared."""
-        found = self.ns.get(name)
-        if found is not None:
-            return found
-        tied = COSTS[name].assumed_as
-        if tied is None:
-            raise MissingCost(name)
-        return self.price(tied[0]) * tied[1]
+        return self.prices[name]
 
     def stderr_ns(self, counts: Mapping[str, float]) -> float:
         """Standard error in ns of a bill with these counts: the root of counts × covariance × counts."""

@@ -5,10 +5,11 @@ Quantiles are never added: the mixture is built for each milestone as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from model.costs import COSTS, CostTable
 from model.kernel.fork import SpawnFailed
@@ -16,6 +17,7 @@ from model.kernel.task import System, Task
 from model.ledger import Bill, Entry, bill_of
 from model.machine import NO_SPREAD, Machine, Placement, Spread
 from model.prediction import MILESTONES, SPREAD_LINE, Milestone, Prediction, SpawnError
+from model.quantiles import mixture_quantiles
 from model.scenario import Scenario
 from model.units import NS_PER_MS
 
@@ -23,6 +25,7 @@ SPAWNS = 20
 """`lo` and `hi` bound the p50 of a run of so many spawns."""
 Z90 = 1.6449
 """Two-sided 90 % of the normal distribution."""
+LOADER_CLASS = "medium"
 SHORT_NS, LONG_NS = 0.15 * NS_PER_MS, 4 * NS_PER_MS
 """Below the first a wake-up or an interrupt is much of a path, above the second the tick meets it."""
 RUNTIME_COSTS = ("jdk_", "cpython_")
@@ -31,7 +34,11 @@ LIKE = {"runtime": "medium-wakes", "medium-wakes": "medium", "short-wakes": "sho
 """Class to go by where one was never measured."""
 UNPINNED = "unpinned"
 """Begins the names of the errors of predictions where the scheduler places the tasks."""
-GRID = np.linspace(0.0025, 0.9975, 400)
+_HALF = Z90 * 0.5 / SPAWNS**0.5
+LENGTHS, MANNERS = ("short", "medium", "long"), ("", "-wakes", "runtime")
+"""What the class of a path is made of."""
+LEVELS = (0.1, 0.5 - _HALF, 0.5, 0.5 + _HALF, 0.9)
+"""p10, p50 and p90, and what bounds the p50 of so many spawns."""
 
 
 class FinishedRun(Protocol):
@@ -50,12 +57,28 @@ def path_class(path: Sequence[Entry]) -> str:
     `short` or `medium`, with `-wakes` where it wakes another CPU.
     """
     elapsed_ns = path[-1].end_ns - path[0].start_ns if path else 0.0
-    if elapsed_ns > LONG_NS:
-        return "long"
-    if any(entry.name.startswith(RUNTIME_COSTS) for entry in path):
-        return "runtime"
-    wakes = any(entry.name.startswith("wake_idle") for entry in path)
-    return ("short" if elapsed_ns < SHORT_NS else "medium") + ("-wakes" if wakes else "")
+    return class_of(int(length_of(elapsed_ns)), manner_of(entry.name for entry in path))
+
+
+def length_of(elapsed_ns: ArrayLike) -> NDArray[np.intp]:
+    """Index among `LENGTHS` of a path, or of an array of them."""
+    elapsed = np.asarray(elapsed_ns)
+    return np.add(elapsed >= SHORT_NS, elapsed > LONG_NS, dtype=np.intp)
+
+
+def manner_of(names: Iterable[str]) -> int:
+    """Index among `MANNERS` of a path with entries of these names."""
+    found = list(names)
+    if any(name.startswith(RUNTIME_COSTS) for name in found):
+        return MANNERS.index("runtime")
+    return MANNERS.index("-wakes") if any(name.startswith("wake_idle") for name in found) else 0
+
+
+def class_of(length: int, manner: int) -> str:
+    """Class of a path by its length and manner."""
+    if LENGTHS[length] == "long" or MANNERS[manner] == "runtime":
+        return "long" if LENGTHS[length] == "long" else "runtime"
+    return LENGTHS[length] + MANNERS[manner]
 
 
 def spread_of(machine: Machine, kind: str) -> Spread:
@@ -65,50 +88,36 @@ def spread_of(machine: Machine, kind: str) -> Spread:
     return machine.spread.get(kind, NO_SPREAD)
 
 
-def mixture(parts: Sequence[tuple[float, float, Spread]]) -> tuple[np.ndarray, np.ndarray]:
-    """Values and cumulative weights of a mixture of (weight, quiet_ns, spread), in increasing order."""
-    values = np.concatenate([quiet * np.interp(GRID, spread.levels, spread.ratios) for _, quiet, spread in parts])
-    weights = np.concatenate([np.full(len(GRID), weight / len(GRID)) for weight, _, _ in parts])
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    return values[order], (cumulative - weights[order] / 2) / cumulative[-1]
-
-
-def milestone_of(
-    name: str,
-    scenario: Scenario,
+def milestones_of(
+    names: Sequence[str],
     machine: Machine,
     costs: CostTable,
     runs: Sequence[tuple[Placement, FinishedRun]],
     variants: Sequence[FinishedRun],
-) -> Milestone:
-    """Quiet time, quantiles and interval of one milestone.
+) -> dict[str, Milestone]:
+    """Quiet times, quantiles and intervals of milestones that every run has reached.
 
     A run's milestones all spread as its whole path does, so that none overtakes a later one.
     """
-    reached = [(placement, run) for placement, run in runs if name in run.milestones]
-    kinds = [path_class(run.path_to(last_of(run))) for _, run in reached]
-    quiet_ns = reached[0][1].milestones[name]
-    parts = [
-        (placement.weight, run.milestones[name], spread_of(machine, kind))
-        for (placement, run), kind in zip(reached, kinds, strict=True)
-    ]
-    values, levels = mixture(parts)
-    half = Z90 * 0.5 / SPAWNS**0.5
-    p10, low, p50, high, p90 = np.interp((0.1, 0.5 - half, 0.5, 0.5 + half, 0.9), levels, values)
-    bill = bill_of(reached[0][1].path_to(name))
-    sigma = relative_error(bill, quiet_ns, machine, costs, kinds[0])
-    below, above = assumed_error(name, quiet_ns, variants)
-    lo = p50 * np.exp(-np.hypot(np.hypot(np.log(p50 / low), Z90 * sigma), below))
-    hi = p50 * np.exp(np.hypot(np.hypot(np.log(high / p50), Z90 * sigma), above))
-    return Milestone(
-        quiet_ns=float(quiet_ns),
-        p10_ns=float(p10),
-        p50_ns=float(p50),
-        p90_ns=float(p90),
-        lo_ns=float(lo),
-        hi_ns=float(hi),
-    )
+    first = runs[0][1]
+    kinds = [path_class(run.path_to(last_of(run))) for _, run in runs]
+    spreads = [spread_of(machine, kind) for kind in kinds]
+    quiet_ns = [np.array([run.milestones[name] for name in names]) for _, run in runs]
+    found = mixture_quantiles(LEVELS, [placement.weight for placement, _ in runs], quiet_ns, spreads)
+    milestones: dict[str, Milestone] = {}
+    for name, (p10, low, p50, high, p90) in zip(names, found.T, strict=True):
+        quiet = first.milestones[name]
+        sigma = relative_error(bill_of(first.path_to(name)), quiet, machine, costs, kinds[0])
+        below, above = assumed_error(name, quiet, variants)
+        milestones[name] = Milestone(
+            quiet_ns=float(quiet),
+            p10_ns=float(p10),
+            p50_ns=float(p50),
+            p90_ns=float(p90),
+            lo_ns=float(p50 * np.exp(-np.hypot(np.hypot(np.log(p50 / low), Z90 * sigma), below))),
+            hi_ns=float(p50 * np.exp(np.hypot(np.hypot(np.log(high / p50), Z90 * sigma), above))),
+        )
+    return milestones
 
 
 def last_of(run: FinishedRun) -> str:
@@ -151,7 +160,14 @@ def assemble(
     """The prediction from one run a placement (likeliest first) and the runs with assumed attributes at their ends."""
     first = runs[0][1]
     names = [name for name in MILESTONES if name in first.milestones]
-    milestones = {name: milestone_of(name, scenario, machine, costs, runs, variants) for name in names}
+    milestones: dict[str, Milestone] = {}
+    by_runs: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        reached = tuple(index for index, (_, run) in enumerate(runs) if name in run.milestones)
+        by_runs.setdefault(reached, []).append(name)
+    for reached, group in by_runs.items():
+        milestones |= milestones_of(group, machine, costs, [runs[index] for index in reached], variants)
+    milestones = {name: milestones[name] for name in names}
     last = names[-1] if names else "done"
     path = first.path_to(last)
     spread_ns = milestones[last].p50_ns - milestones[last].quiet_ns if names else 0.0
@@ -176,8 +192,8 @@ def _loader(machine: Machine, run: FinishedRun) -> Milestone | None:
     if begin is None or end is None:
         return None
     quiet_ns = end - begin
-    values, levels = mixture([(1.0, quiet_ns, spread_of(machine, "medium"))])
-    p10, p50, p90 = np.interp((0.1, 0.5, 0.9), levels, values)
+    spread = spread_of(machine, LOADER_CLASS)
+    p10, p50, p90 = mixture_quantiles((0.1, 0.5, 0.9), [1.0], [np.array([quiet_ns])], [spread])[:, 0]
     sigma = Z90 * machine.model_error.get("plain", 0.0)
     return Milestone(
         quiet_ns=quiet_ns,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from model.kernel.fork import complete_vfork_done
-from model.kernel.memory import Counts, drop_remote, held
+from model.kernel.memory import drop_remote, held
+from model.kernel.mm import Counts
 from model.kernel.mmap import exit_mmap, image_exit
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task

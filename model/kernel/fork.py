@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, MmCounts, copy_page_range, dup_returned, dup_vmas, held, misses, mm_counts
+from model.kernel.memory import Misses, copy_page_range, dup_returned, dup_vmas, held, misses
+from model.kernel.mm import MmCounts, mm_counts
 from model.kernel.mmap import commit_refusal
 from model.kernel.sched import block_on, first_run, wake_up_new_task
 from model.kernel.task import Mm, MmCopying, Path, Spawning, Task

@@ -6,84 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-from model.address_space import AddressSpace, PageTables, Vma, page_tables
+from model.kernel.mm import Counts, MmCounts, at_least, at_most
 from model.machine import Machine
 from model.rules import Rules
 from model.units import PTRS_PER_TABLE
-
-Counts = dict[str, float]
-
-
-def vma_needs_copy(vma: Vma, rules: Rules) -> bool:
-    """Whether fork walks the page tables of a vma: `mm/memory.c:vma_needs_copy@v6.18`.
-
-    Only if it has an anon_vma; shared and never written private mappings are faulted in again by the child. Before 6.1
-    hugetlb mappings were always walked.
-    """
-    if vma.wipeonfork:
-        return False
-    return vma.anon_vma or (vma.hugetlb_pages > 0 and not rules.hugetlb_lazy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MmCounts:
-    """An mm as fork copies it and as its copy is torn down: counts over its vmas, MADV_DONTFORK ones left out.
-
-    Attributes:
-        vmas, dontcopy, accounted, with_anon_vma, chain_links, files: vmas; those left out; those with VM_ACCOUNT; those
-            with an anon_vma; anon_vma_chain entries beyond the first; those linked into a file's i_mmap tree.
-        tables: page tables of the walked vmas.
-        small_ptes: anonymous ptes handled one by one.
-        folios, folio_ptes: batches of large folios and their ptes.
-        file_ptes, swap_ptes, huge_pmds, hugetlb_pages: the rest of what the walked vmas map.
-        private_ptes: anonymous ptes in vmas that may be written: only they are write-protected.
-    """
-
-    vmas: int
-    dontcopy: int
-    accounted: int
-    with_anon_vma: int
-    chain_links: int
-    files: int
-    tables: PageTables
-    small_ptes: int
-    folios: float
-    folio_ptes: int
-    file_ptes: int
-    swap_ptes: int
-    huge_pmds: int
-    hugetlb_pages: int
-    private_ptes: int
-
-
-@lru_cache(maxsize=64)
-def mm_counts(space: AddressSpace, rules: Rules) -> MmCounts:
-    """Count an address space once, whoever forks it how often."""
-    copied = [vma for vma in space.vmas if not vma.dontcopy]
-    walked = [vma for vma in copied if vma_needs_copy(vma, rules)]
-    batched = [vma for vma in walked if vma.folio_pages > 1 and rules.fork_batches_large_folios]
-    chained = [vma for vma in copied if vma.anon_vma and not vma.wipeonfork]
-    folio_ptes = sum(vma.anon_ptes for vma in batched)
-    return MmCounts(
-        vmas=len(copied),
-        dontcopy=len(space.vmas) - len(copied),
-        accounted=sum(vma.account for vma in copied),
-        with_anon_vma=len(chained),
-        chain_links=sum(vma.anon_vma_chain - 1 for vma in chained),
-        files=sum(vma.is_file for vma in copied),
-        tables=page_tables(walked),
-        small_ptes=sum(vma.anon_ptes for vma in walked) - folio_ptes,
-        folios=sum(vma.anon_ptes / vma.folio_pages for vma in batched),
-        folio_ptes=folio_ptes,
-        file_ptes=sum(vma.file_ptes for vma in walked),
-        swap_ptes=sum(vma.swap_ptes for vma in walked),
-        huge_pmds=sum(vma.huge_pmds for vma in walked),
-        hugetlb_pages=sum(vma.hugetlb_pages for vma in walked),
-        private_ptes=sum(vma.anon_ptes for vma in walked if vma.writable_private),
-    )
-
 
 LINES_IN_PAGE = 64
 SCATTER_FULL, FAR_FULL = 1.5, 3.0
@@ -111,7 +38,7 @@ def beyond(count: float, machine: Machine, fact: str) -> float:
 
     Splitting the count keeps both prices linear.
     """
-    return max(0.0, count - machine.fact(fact))
+    return at_least(count - machine.fact(fact), 0.0)
 
 
 def held(count: float, kind: str, lines: float) -> float:
@@ -119,7 +46,7 @@ def held(count: float, kind: str, lines: float) -> float:
 
     Of the count alone, not of what else a walk touches: one more vma must never make an mm cheaper to copy.
     """
-    return min(count, lines / LINES[kind])
+    return at_most(count, lines / LINES[kind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +82,12 @@ def misses(mm: MmCounts, machine: Machine, *, contiguous: float, writable: float
 
 def _gradual(lines: float, capacity: float) -> float:
     """What random replacement leaves: the cache keeps its capacity's worth of the walk."""
-    return max(0.0, 1.0 - capacity / lines) if lines else 0.0
+    return at_least(1.0 - capacity / at_least(lines, 1.0), 0.0)
 
 
 def _sharp(lines: float, capacity: float, full: float) -> float:
     """What replacing the least recently used leaves: a walk `full` times as large as the cache finds nothing."""
-    return min(1.0, max(0.0, (lines / capacity - 1.0) / (full - 1.0))) if capacity else 1.0
+    return at_most(at_least((lines / capacity - 1.0) / (full - 1.0), 0.0), 1.0) if capacity else 1.0
 
 
 def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses, *, writable: float) -> Counts:

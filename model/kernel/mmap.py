@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from model.address_space import AddressSpace, VmaKind
 from model.elf_image import ElfImage
-from model.kernel.memory import Counts, Misses, MmCounts, drop_vmas, free_owned, zap_page_range
+from model.kernel.memory import Misses, drop_vmas, free_owned, zap_page_range
+from model.kernel.mm import Counts, MmCounts
 from model.machine import Machine
 from model.process import Limits
 from model.rules import Rules

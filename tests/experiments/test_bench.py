@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from calibration.capture.parent_file import read_parent
 from calibration.machine_file import MachineFile
-from experiments import bench
-from model.kernel.memory import mm_counts
+from experiments import bench, bench_compiled
+from experiments.scenarios import DEFAULT_PARENT
+from model.compiled import compile_scenario
+from model.kernel.mm import mm_counts
+from model.parent_arrays import ParentArrays
 from model.rules import Rules
+from model.scenario import spawn_and_wait
+from model.simulation import simulate
 
 CACHES = {"l2_lines": 16_384.0, "table_lines": 4_096.0, "scatter_lines": 12_288.0, "far_lines": 196_608.0}
 LISTS = {"pcp_pages": 256.0, "pcp_tables": 32.0}
@@ -48,14 +54,16 @@ def test_works_take_turns_and_the_best_of_each_counts() -> None:
 
 
 def test_the_text_is_readable_and_its_ratios_are_those_of_its_figures(machine_file: MachineFile) -> None:
-    text = bench.text_of(machine_file, rounds=1, commands=1)
+    text = bench.text_of(machine_file, rounds=1, commands=1, points=4000)
     assert max(map(len, text.splitlines())) <= 80
     figures = dict(re.findall(r"^  (\S.*?) {2,}([\d,.]+)(?: \S+)?$", text, re.MULTILINE))
     charges, timeouts = (float(figures[name].replace(",", "")) for name in ("charges", "bare timeouts"))
     assert float(figures["charges : bare timeouts"]) == pytest.approx(charges / timeouts, abs=0.01)
     predict, python = float(figures["spawncost predict"]), float(figures["python -c pass"])
     assert float(figures["ratio"]) == pytest.approx(predict / python, rel=0.15)
-    assert {"events", "address space is new", "counted before"} <= set(figures)
+    assert {"events", "address space is new", "counted before", "charges alone : bare", "most memory"} <= set(figures)
+    points, simulated = (float(figures[name].replace(",", "")) for name in ("points with breakdown", "simulate()"))
+    assert float(figures["points : simulate()"].replace(",", "")) == pytest.approx(points / simulated, rel=0.02, abs=1)
     assert re.findall(r"^  (\d+ [MGT]iB) ", text, re.MULTILINE) == list(bench.SIZES)
 
 
@@ -67,3 +75,15 @@ def test_an_unknown_machine_is_one_line_and_status_2(
     assert out == ""
     assert len(err.splitlines()) == 1
     assert err.startswith("bench: error: ")
+
+
+def test_points_of_the_bench_are_what_the_simulation_says(machine_file: MachineFile) -> None:
+    scenario = spawn_and_wait(read_parent(DEFAULT_PARENT), bench.spawn_of("fork"), rules=machine_file.machine.rules)
+    compiled = compile_scenario(scenario, machine_file.machine, machine_file.costs)
+    found = compiled.evaluate(ParentArrays.of([scenario.parent], scenario.rules)).milestones["reaped"]
+    expected = simulate(scenario, machine_file.machine, machine_file.costs).milestones["reaped"]
+    assert found.quiet_ns[0] == pytest.approx(expected.quiet_ns, rel=1e-9)
+    assert found.p90_ns[0] == pytest.approx(expected.p90_ns, rel=1e-9)
+    arrays = bench_compiled.random_parents(scenario.parent, scenario.rules, 50, seed=1)
+    total = bench_compiled.evaluated(compiled, [arrays[:20], arrays[20:]], ("reaped",))
+    assert total == pytest.approx(compiled.evaluate(arrays).milestones["reaped"].p50_ns.sum())

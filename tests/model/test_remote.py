@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.kernel.memory import LINES, drop_remote, dup_returned, held, mm_counts
+from model.kernel.memory import LINES, drop_remote, dup_returned, held
+from model.kernel.mm import mm_counts
 from model.machine import Placement
 from model.process import Process
 from model.rules import Rules
