@@ -19,7 +19,7 @@ from calibration.errors import BadInput
 P = ParamSpec("P")
 T = TypeVar("T")
 _LOOK_AT_PARENT_S = 0.5
-_CONNECT_S = 20
+CONNECT_S = 20
 _PER_THREAD = 3
 """Blocks in flight for each thread of a cluster: it has the next one while the last one's rows travel."""
 
@@ -79,7 +79,7 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
         raise BadInput("--dask", "dask.distributed is not installed", "install spawncost[dask]") from error
     connect: Callable[..., Any] = Client
     try:
-        client = connect(address, timeout=_CONNECT_S, set_as_default=False)
+        client = connect(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         why = f"no scheduler answers: {str(error) or 'timeout'}"
         raise BadInput(f"--dask {address}", why, "start one there") from error

@@ -15,6 +15,9 @@ from experiments.store import Store, existing_store, open_store, refuse_other
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROWS_AT_ONCE = 10_000
+"""Parsed JSON takes ten times the room of the columns that it becomes."""
+
 
 def merge_stores(paths: Sequence[Path], out: Path) -> tuple[int, int]:
     """One store with the rows of several of the same sweep; `out` appears whole or not at all.
@@ -87,7 +90,11 @@ def frame_of(store: Store) -> pd.DataFrame:
     import pandas as pd
 
     rows = store.connection.execute("select number, key, inputs, results, error from points order by number")
-    return pd.DataFrame.from_records([_flat(*row) for row in rows])
+    parts = []
+    while some := rows.fetchmany(_ROWS_AT_ONCE):
+        parts.append(pd.DataFrame.from_records([_flat(*row) for row in some]))
+    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"number": [], "key": [], "error": []})
+    return whole[[name for name in whole.columns if name != "error"] + ["error"]]
 
 
 def _flat(number: int, key: str, inputs: str, results: str | None, error: str | None) -> dict[str, Any]:

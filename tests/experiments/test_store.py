@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ def _other_database(path: Path) -> None:
     connection.close()
 
 
-FOREIGN = {
+FOREIGN: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("not a database, but the only copy of my thesis\n" * 100),
     "bytes": lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 2000),
     "database": _other_database,

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -58,7 +59,11 @@ def test_every_mechanism_has_a_row_with_a_time(machine_path: Path, via: str) -> 
 
 def test_the_order_of_rows_is_that_of_points_whatever_the_executor(machine_path: Path, tmp_path: Path) -> None:
     sweep = small(machine_path)
-    ways = {"serial": {"workers": 1}, "processes": {"workers": 2}, "threads": {"executor": ThreadPoolExecutor(3)}}
+    ways: dict[str, dict[str, Any]] = {
+        "serial": {"workers": 1},
+        "processes": {"workers": 2},
+        "threads": {"executor": ThreadPoolExecutor(3)},
+    }
     found = {}
     for name, way in ways.items():
         run_sweep(sweep, store=tmp_path / name, **way)
