@@ -30,6 +30,7 @@ class Field:
         low, high: bounds of a number.
         words: the values that a text may have; empty: any.
         unit: of a number, for axes of figures.
+        label: short, for figures; empty: the name.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Field:
     high: float = 0
     words: tuple[str, ...] = ()
     unit: str = ""
+    label: str = ""
 
     def parse(self, given: Any) -> Scalar:
         """The value as it stands in inputs and keys; ValueError says what is wrong with it."""
@@ -91,8 +93,8 @@ def _fraction(name: str, meaning: str) -> Field:
     return Field(name=name, kind="fraction", low=0, high=1, meaning=meaning)
 
 
-def _bytes(name: str, meaning: str) -> Field:
-    return Field(name=name, kind="size", low=0, high=MAX_SIZE_BYTES, meaning=meaning, unit="bytes")
+def _bytes(name: str, meaning: str, label: str) -> Field:
+    return Field(name=name, kind="size", low=0, high=MAX_SIZE_BYTES, meaning=meaning, unit="bytes", label=label)
 
 
 def _words(name: str, meaning: str, *words: str) -> Field:
@@ -110,11 +112,13 @@ def _rule_words(name: str) -> tuple[str, ...]:
 
 _PARENT = (
     _words("parent", "a bundled parent or a file"),
-    _bytes("rss", "instead of parent: synthetic, so much written memory"),
+    _bytes("rss", "instead of parent: synthetic, so much written memory", "written memory of the parent"),
     _count("vmas", 1, MAX_VMAS, "with rss: spread over so many vmas"),
     _count("threads", 1, MAX_THREADS, "with rss: threads"),
     _count("fds", 0, MAX_FDS, "with rss: open descriptors"),
-    _bytes("parent.resident", "resident memory of the largest anonymous vma, whose size grows with it"),
+    _bytes(
+        "parent.resident", "resident memory of the largest anonymous vma, whose size grows with it", "resident heap"
+    ),
     _fraction("parent.huge", "fraction of the largest anonymous vma that is mapped by pmd"),
     _count("parent.folio_pages", 1, 512, "pages of a folio of the largest anonymous vma (16: 64 KiB mTHP)"),
     _count("parent.vmas", 1, MAX_VMAS, "all vmas; what is missing is split off the largest anonymous one"),

@@ -79,7 +79,7 @@ def test_a_killed_sweep_goes_on_to_the_same_store(tmp_path: Path, undisturbed: t
 
 
 def test_an_interrupt_keeps_what_was_computed(tmp_path: Path, undisturbed: tuple[Path, Rows, float]) -> None:
-    spec, expected, elapsed_s = undisturbed
+    spec, expected, _ = undisturbed
     store = tmp_path / "store"
     process = _start(spec, store, "--workers", "1")
     until = time.monotonic() + 60

@@ -102,9 +102,8 @@ def test_replicates_have_seeds_of_their_own() -> None:
 
 
 def test_constraints_leave_points_out_and_numbers_alone() -> None:
-    whole: dict[int, dict[str, Any]] = {
-        each.number: dict(each.inputs) for each in points_of(Sweep(base={"via": "fork"}, axes=GRID))
-    }
+    sweep = Sweep(base={"via": "fork"}, axes=GRID)
+    whole: dict[int, dict[str, Any]] = {each.number: dict(each.inputs) for each in points_of(sweep)}
     texts = ('rss <= "2MiB" or threads == 1', "not (rss * threads > 8 * 1048576)", 'via in ["fork", "vfork"]')
     left = {each.number: each.inputs for each in points_of(Sweep(base={"via": "fork"}, axes=GRID, constraints=texts))}
     assert left == {
