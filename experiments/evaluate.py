@@ -60,10 +60,15 @@ def evaluate_block(identity: str, packed: bytes, version: str, points: Sequence[
     if version != model_version():
         raise BadInput("worker", f"its model is {model_version()}, not {version}", "install the same spawncost there")
     begin = time.perf_counter()
+    return Done(rows_of(known_plan(identity, packed), points), time.perf_counter() - begin)
+
+
+def known_plan(identity: str, packed: bytes) -> Plan:
+    """The plan of that identity; a worker unpacks it once."""
     if identity not in _PLANS:
         _PLANS.clear()
         _PLANS[identity] = pickle.loads(packed)
-    return Done(rows_of(_PLANS[identity], points), time.perf_counter() - begin)
+    return _PLANS[identity]
 
 
 def rows_of(plan: Plan, points: Iterable[Point]) -> list[Row]:

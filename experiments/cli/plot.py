@@ -40,7 +40,7 @@ def plot_command(
     from experiments.figure_layout import layout_of
     from experiments.figures import rendered, sweep_figure
 
-    ending = _ending(out)
+    ending = ending_of(out)
     frame = _chosen(_frame(stores), where or ())
     layout = layout_of(frame, x=x, milestone=milestone)
     points = _measured(measured) if measured is not None else None
@@ -51,7 +51,8 @@ def plot_command(
     return 0
 
 
-def _ending(out: Path) -> str:
+def ending_of(out: Path) -> str:
+    """png or svg. Raises BadInput for another name."""
     ending = out.suffix.removeprefix(".").lower()
     if ending not in ("png", "svg"):
         raise BadInput(str(out), "figures are written as PNG or SVG", "name the file .png or .svg")
