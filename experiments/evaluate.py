@@ -13,6 +13,7 @@ from typing import Any
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from experiments.answers import by_kind, main_cause, predict, reached
+from experiments.notices import of_prediction, of_question
 from experiments.points import Point
 from experiments.scenarios import DEFAULT_PARENT, Question, adjusted, flags_of, mechanisms_of, rules_of
 from experiments.sweep_plan import Inputs, Plan, model_version, usable
@@ -102,14 +103,16 @@ def _row(plan: Plan, point: Point, results: str | None, error: str | None) -> Ro
 
 
 def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
-    """What a row says of a point: milestones in microseconds, the main cause of the last one, the size of the run.
+    """What a row says of a point: milestones in microseconds, the main cause of the last one,
+    and the codes of the warnings that `predict` would give.
 
     Raises:
         BadInput: the point cannot be asked, or the machine file lacks a price.
         ValueError: its parent or target cannot be.
     """
     question = question_of(plan, inputs)
-    prediction = predict(question, usable(plan.machines[inputs["machine"]]), question.mechanisms[0])
+    file = usable(plan.machines[inputs["machine"]])
+    prediction = predict(question, file, question.mechanisms[0])
     names = reached(prediction, question.scenario(prediction.mechanism))
     results: dict[str, Any] = {f"{name}_us": _milestone(prediction.milestones[name]) for name in names}
     if names and prediction.error is None:
@@ -117,6 +120,9 @@ def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
         results["by_kind_us"] = {name: _us(each) for name, each in by_kind(prediction.breakdown_ns).items()}
         if plan.sweep.breakdown:
             results["breakdown_us"] = {name: _us(each) for name, each in prediction.breakdown_ns.items()}
+    # Not of this host: rows do not depend on where they were computed.
+    notices = (*of_question(file, question, ""), *of_prediction(file, question, prediction))
+    results["warnings"] = " ".join(sorted({each.code for each in notices}))
     if prediction.error is not None:
         results["errno"] = prediction.error.errno
     return results

@@ -186,6 +186,8 @@ def _dress(figure: Figure, panels: Sequence[Axes], good: pd.DataFrame, layout: L
         figure.legend(handles, labels, loc="outside right upper")
     drawn = "points: p50, bars" if layout.scattered else "line: p50, band"
     lost = f"; {failed} points failed" if failed else ""
+    beyond = int(good["warnings"].str.split().map(lambda codes: "extrapolates" in codes).sum())
+    lost += f"; {beyond} of {len(good)} points beyond what was measured" if beyond else ""
     figure.supxlabel(f"{drawn}: 90 % bounds{lost}", fontsize=7, color="#555555", x=0.01, ha="left")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)

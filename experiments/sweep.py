@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.errors import BadInput
-from experiments.evaluate import Done, failed_row
+from experiments.evaluate import Done, Row, failed_row
 from experiments.executors import dask_executor, default_workers, local_executor
 from experiments.points import Point, points_of, size_of
 from experiments.store import Store, open_store
@@ -84,6 +84,7 @@ class _Run:
     committed_s: float = field(default_factory=time.monotonic)
     rate: float = 0.0
     row: int = 0
+    rows: list[Row] = field(default_factory=list)
     alone: deque[Point] = field(default_factory=deque)
     """Points of blocks that a worker took down with it: one at a time from now on, to find which it was."""
 
@@ -97,8 +98,7 @@ class _Run:
                     executor, window = stack.enter_context(dask_executor(how.dask))
                     self._work(lambda: executor, window)
                 elif how.executor is not None:
-                    given = how.executor
-                    self._work(lambda: given, lambda: 2 * (how.workers or default_workers()))
+                    self._work(_given(how.executor), lambda: 2 * (how.workers or default_workers()))
                 else:
                     with _local(how.workers or default_workers()) as (fresh, window):
                         self._work(fresh, window)
@@ -113,7 +113,6 @@ class _Run:
         while True:
             while len(pending) < (1 if self.alone else window()) and (block := self._block(source)):
                 pending[self._submit(executor, block)] = block
-                self._settle(pending, 0.0)
             if not pending:
                 break
             if self._settle(pending, _ROUND_S):
@@ -160,7 +159,7 @@ class _Run:
     def _take(self, done: Done, points: int) -> None:
         rate = points / max(done.elapsed_s, 1e-6)
         self.rate = rate if not self.rate else self.rate + _SMOOTH * (min(rate, 4 * self.rate) - self.rate)
-        self.store.add(done.rows)
+        self.rows += done.rows
         self.tally.computed += len(done.rows)
         self.tally.failed += sum(each.error is not None for each in done.rows)
 
@@ -192,6 +191,7 @@ class _Run:
                 yield from self._missing(batch)
                 batch = []
         yield from self._missing(batch)
+        self.tally.passed = self.tally.total
 
     def _missing(self, batch: list[Point]) -> Iterator[Point]:
         how = self.how
@@ -202,15 +202,18 @@ class _Run:
             return
         mine = [(key, each) for key, each in keyed if int(key[:8], 16) % parts == index - 1]
         known = self.store.known([key for key, _ in mine])
+        wanted = []
         for key, each in mine:
-            self.tally.passed += 1
             found = known.get(key)
             if found is None or (how.retry and found.failed):
-                yield each
+                wanted.append(each)
                 continue
             self.tally.found += 1
             if each.number < found.number:
                 self.store.renumber(key, each.number)
+        self.tally.wanted += len(wanted)
+        self.tally.passed = (batch[-1].number + 1) // parts if batch else self.tally.total
+        yield from wanted
 
     def _facts(self) -> dict[str, Any]:
         """What changes in the run's row of `runs`."""
@@ -222,6 +225,9 @@ class _Run:
         }
 
     def _commit(self) -> None:
+        """Rows go to the file at once, so that it is locked for a moment only."""
+        self.store.add(self.rows)
+        self.rows = []
         self.store.commit(self.row, self._facts())
         self.committed_s = time.monotonic()
 
@@ -236,6 +242,18 @@ def _origin(how: How) -> dict[str, Any]:
         "workers": how.workers or default_workers(),
         "shard": f"{how.shard[0]}/{how.shard[1]}",
     }
+
+
+def _given(executor: Executor) -> Callable[[], Executor]:
+    """The caller's executor, once: a broken one cannot be replaced here."""
+    left = [executor]
+
+    def fresh() -> Executor:
+        if not left:
+            raise BadInput("executor", "it broke: a worker died", "give a new one; the rows so far are kept")
+        return left.pop()
+
+    return fresh
 
 
 @contextmanager

@@ -18,8 +18,9 @@ class Tally:
 
     Attributes:
         total: points of the sweep (of the shard: about), those that constraints leave out included.
-        passed: how far along them the run is.
+        passed: how many of them the run has looked at.
         found: rows that were there already.
+        wanted: points to compute, of those that were looked at.
         computed, failed: rows of this run, those of them with an error.
         elapsed_s: since the run began.
     """
@@ -27,18 +28,28 @@ class Tally:
     total: int
     passed: int = 0
     found: int = 0
+    wanted: int = 0
     computed: int = 0
     failed: int = 0
     elapsed_s: float = 0.0
 
     @property
+    def done(self) -> int:
+        """Rows that there are by now."""
+        return self.found + self.computed
+
+    @property
+    def expected(self) -> int:
+        """Rows that there will be, if constraints go on as they did."""
+        seen = self.found + self.wanted
+        return seen + round(max(0, self.total - self.passed) * (seen / self.passed if self.passed else 1.0))
+
+    @property
     def left_s(self) -> float | None:
         """Time left at the rate so far; None while nothing tells."""
-        if not self.computed or not self.elapsed_s:
+        if not self.computed:
             return None
-        rest = max(0, self.total - self.found - self.computed)
-        done = max(self.passed - self.found, self.computed)
-        return rest * self.elapsed_s / done if done else None
+        return max(0, self.expected - self.done) * self.elapsed_s / self.computed
 
 
 Progress = Callable[[Tally], None]

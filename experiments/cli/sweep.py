@@ -121,8 +121,9 @@ def _bar(console: Any, name: str) -> Iterator[Progress]:
         task = bar.add_task(name, total=None, failed=0, left="")
 
         def told(tally: Tally) -> None:
-            done = tally.found + tally.computed
-            bar.update(task, total=tally.total, completed=done, failed=tally.failed, left=_left(tally), refresh=True)
+            bar.update(
+                task, total=tally.expected, completed=tally.done, failed=tally.failed, left=_left(tally), refresh=True
+            )
 
         yield told
 
@@ -135,8 +136,9 @@ def _lines(name: str) -> Progress:
         if time.monotonic() - last < _LINE_S:
             return
         last = time.monotonic()
-        done = tally.found + tally.computed
-        print(f"{name}: {done} of {tally.total} points, {tally.failed} failed, {_left(tally)}", file=sys.stderr)
+        print(
+            f"{name}: {tally.done} of {tally.expected} points, {tally.failed} failed, {_left(tally)}", file=sys.stderr
+        )
 
     return told
 

@@ -116,6 +116,15 @@ def test_failed_points_are_counted(machine_path: Path) -> None:
         layout_of(frame[frame["error"].notna()].dropna(axis=1, how="all").assign(error="x"))
 
 
+def test_points_beyond_what_was_measured_are_counted(frame: pd.DataFrame) -> None:
+    beyond = int(frame["warnings"].str.contains("extrapolates").sum())
+    assert 0 < beyond < len(frame)
+    text = sweep_figure(frame, layout_of(frame)).get_supxlabel()
+    assert f"{beyond} of {len(frame)} points beyond what was measured" in str(text)
+    known = frame[~frame["warnings"].str.contains("extrapolates")]
+    assert "beyond" not in str(sweep_figure(known, layout_of(known)).get_supxlabel())
+
+
 def test_nothing_that_varies_and_what_does_not_exist_are_refused(frame: pd.DataFrame) -> None:
     with pytest.raises(BadInput, match="nothing varies"):
         layout_of(frame.head(1))

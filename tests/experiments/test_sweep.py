@@ -27,6 +27,7 @@ from experiments.store_files import read_store
 from experiments.sweep import run_sweep
 from experiments.sweep_plan import plan_of
 from experiments.sweep_spec import Sweep, read_sweep
+from experiments.sweep_ways import Tally
 from model.simulation import MECHANISMS
 from tests.experiments.sweep_support import rows, small
 
@@ -42,11 +43,15 @@ def test_a_row_is_what_predict_says(machine_path: Path) -> None:
         rules=rules_of(file.machine),
         helpers={},
     )
-    predictions = answer(question, file)["predictions"]
+    document = answer(question, file)
+    predictions = document["predictions"]
     assert list(frame["via"]) == ["fork", "vfork"]
     for (_, row), prediction in zip(frame.iterrows(), predictions, strict=True):
         for milestone, found in prediction["milestones_us"].items():
             assert {name: row[f"{milestone}_us_{name}"] for name in found} == found
+        codes = {each["code"] for each in (*prediction["warnings"], *document["warnings"])}
+        shared = {each["code"] for each in prediction["warnings"]} | {"assumed_contiguity", "assumed_writable"}
+        assert set(row["warnings"].split()) == codes & shared
         assert row["cause"] == prediction["main_causes"]["reaped"]["name"]
 
 
@@ -166,6 +171,33 @@ def _deadly(identity: str, packed: bytes, version: str, points: Sequence[Point])
     if any(each.number == 7 for each in points):
         os.kill(os.getpid(), 9)
     return evaluate_block(identity, packed, version, points)
+
+
+def test_a_given_executor_that_breaks_ends_the_run_and_keeps_the_rows(machine_path: Path, tmp_path: Path) -> None:
+    sweep = small(machine_path, axes={"rss": {"low": 1 << 20, "high": 1 << 30, "count": 12}})
+    with local_executor(2) as executor, pytest.raises(BadInput, match="give a new one"):
+        run_sweep(sweep, store=tmp_path / "a", executor=executor, workers=1, evaluate=_deadly)
+    assert all(row[4] is None for row in rows(tmp_path / "a"))
+    run_sweep(sweep, store=tmp_path / "a", workers=1)
+    run_sweep(sweep, store=tmp_path / "b", workers=1)
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+def test_progress_ends_where_it_said_it_would(machine_path: Path) -> None:
+    seen: list[tuple[int, int, float | None]] = []
+
+    def told(tally: Tally) -> None:
+        seen.append((tally.done, tally.expected, tally.left_s))
+
+    axes = {"rss": {"low": 1 << 20, "high": 1 << 30, "count": 50}, "fds": {"low": 3, "high": 99, "count": 30}}
+    sweep = small(machine_path, axes=axes, constraints=("rss > 524288000 or fds < 10",))
+    frame = run_sweep(sweep, workers=1, progress=told)
+    assert 0 < len(frame) < 3000
+    assert seen[-1] == (len(frame), len(frame), 0.0)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    middle = [expected for done, expected, _ in seen if done]
+    assert min(middle) > 0
+    assert all(left is None or left >= 0.0 for _, _, left in seen)
 
 
 def test_another_version_of_the_model_is_refused(machine_path: Path) -> None:
