@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,6 @@ from experiments.store import Store, existing_store, open_store, refuse_other
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_ROWS_AT_ONCE = 10_000
-"""Parsed JSON takes ten times the room of the columns that it becomes."""
 
 
 def merge_stores(paths: Sequence[Path], out: Path) -> tuple[int, int]:
@@ -89,20 +88,76 @@ def frame_of(store: Store) -> pd.DataFrame:
     """The rows of an open store, as `read_store` gives them."""
     import pandas as pd
 
+    columns = _Columns()
     rows = store.connection.execute("select number, key, inputs, results, error from points order by number")
-    parts = []
-    while some := rows.fetchmany(_ROWS_AT_ONCE):
-        parts.append(pd.DataFrame.from_records([_flat(*row) for row in some]))
-    whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"number": [], "key": [], "error": []})
-    return whole[[name for name in whole.columns if name != "error"] + ["error"]]
+    for number, key, inputs, results, error in rows:
+        columns.add({"number": number, "key": key, **_flat(inputs, results), "error": error})
+    frame = pd.DataFrame(columns.arrays(), copy=False)
+    frame["error"] = frame.pop("error") if "error" in frame else []
+    return frame
 
 
-def _flat(number: int, key: str, inputs: str, results: str | None, error: str | None) -> dict[str, Any]:
-    flat: dict[str, Any] = {"number": number, "key": key, **json.loads(inputs)}
-    for name, value in json.loads(results or "{}").items():
-        nested = isinstance(value, dict)
-        flat |= {f"{name}_{part}": each for part, each in value.items()} if nested else {name: value}
-    return {**flat, "error": error}
+def _flat(inputs: str, results: str | None) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in (json.loads(inputs) | json.loads(results or "{}")).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}_{part}": each for part, each in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+class _Columns:
+    """Rows become columns as they come: 8 bytes a value, and each text once. A million dicts would need gigabytes."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.numbers: dict[str, array[float]] = {}
+        self.texts: dict[str, list[str | None]] = {}
+        self.whole: set[str] = set()
+        self.known: dict[str, str] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name in self.numbers or name in self.texts:
+                continue
+            if isinstance(value, int | float):
+                self.numbers[name] = array("d", [math.nan]) * self.length
+                self.whole |= {name} if not self.length else set()
+            else:
+                self.texts[name] = [None] * self.length
+        for name, column in self.numbers.items():
+            value = row.get(name, math.nan)
+            column.append(value)
+            if name in self.whole and not isinstance(value, int):
+                self.whole.discard(name)
+        for name, texts in self.texts.items():
+            value = row.get(name)
+            texts.append(self.known.setdefault(value, value) if value is not None and name != "key" else value)
+        self.length += 1
+
+    def arrays(self) -> dict[str, Any]:
+        """Each column, whole numbers as such; what it holds is given away one by one."""
+        import numpy as np
+
+        order = [*self.texts, *self.numbers]
+        found: dict[str, Any] = {}
+        for name in sorted(order, key=_place):
+            if name in self.texts:
+                found[name] = self.texts.pop(name)
+            else:
+                numbers = np.frombuffer(self.numbers.pop(name), dtype=np.float64)
+                found[name] = numbers.astype(np.int64) if name in self.whole else numbers
+        return found
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Number and key first, inputs, then results, the error last."""
+    first = ("number", "key")
+    if name in first:
+        return first.index(name), name
+    head = name.partition("_us")[0]
+    return (4 if name != head or name in ("cause", "warnings", "errno") else 3, name)
 
 
 def export_store(path: Path, out: Path) -> None:

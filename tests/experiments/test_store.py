@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,33 @@ def _spoil(path: Path, change: str) -> None:
     connection.execute(f"update points set {change} where number = 3")
     connection.commit()
     connection.close()
+
+
+def test_a_store_of_many_rows_is_read_in_little_room(machine_path: Path, tmp_path: Path) -> None:
+    """Reading takes a small multiple of what the columns hold, not of the JSON that they come from."""
+    run_sweep(small(machine_path), store=tmp_path / "a", workers=1)
+    connection = sqlite3.connect(tmp_path / "a")
+    inputs, results = connection.execute("select inputs, results from points where number = 3").fetchone()
+    many = ((number, f"{number:032x}", inputs, results, None) for number in range(100, 20_100))
+    connection.executemany("insert into points values (?, ?, ?, ?, ?)", many)
+    connection.commit()
+    connection.close()
+    tracemalloc.start()
+    frame = read_store(tmp_path / "a")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(frame) == 20_008
+    assert peak_bytes < 3 * 8 * frame.size + 200 * len(frame)
+
+
+def test_rows_with_other_columns_stand_in_one_frame(machine_path: Path, tmp_path: Path) -> None:
+    """A failed point has no results, a whole number stays one where no row lacks it."""
+    frame = run_sweep(small(machine_path, axes={"rss": ["1MiB"], "parent.vmas": [2, 64]}), workers=1)
+    assert list(frame.columns[:2]) == ["number", "key"]
+    assert frame.columns[-1] == "error"
+    assert frame["parent.vmas"].dtype == "int64"
+    assert list(frame["call_us_p50"].isna()) == [True, True, False, False]
+    assert list(frame["cause"].isna()) == [True, True, False, False]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
