@@ -1,5 +1,6 @@
 # make predict   the main job: what a JVM of 4 GiB pays to start another program
 # make test      lint, types, layers, tests
+# make stress    what takes minutes: a sweep killed at 20 instants, one of a million points
 # make bench | notebooks | docs | lock | clean
 #
 # Needed: python3 (3.11 or newer, with venv), make, a C compiler. Everything else is installed into .venv, once.
@@ -22,13 +23,16 @@ INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-inpu
 EDITABLE = $(INSTALL) --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := predict
-.PHONY: predict test lint bench notebooks docs lock clean
+.PHONY: predict test stress lint bench notebooks docs lock clean
 
 predict: $(RUN)
 	@$(BIN)/spawncost main-job
 
 test: lint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+stress: $(DEV)
+	@SPAWNCOST_KILLS=20 SPAWNCOST_POINTS=1000000 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/experiments/test_sweep_killed.py
 
 lint: $(DEV)
 	@$(BIN)/ruff check .

@@ -83,7 +83,7 @@ def answer_one(question: Question, file: MachineFile, mechanism: str) -> Answere
     scenario = question.scenario(mechanism)
     return Answered(
         prediction=prediction,
-        breakdowns={name: _breakdown(scenario, file, name, prediction) for name in _reached(prediction, scenario)},
+        breakdowns={name: _breakdown(scenario, file, name, prediction) for name in reached(prediction, scenario)},
         notices=of_prediction(file, question, prediction),
         beyond={
             name: value / reached if reached else None
@@ -105,7 +105,7 @@ def predict(question: Question, file: MachineFile, mechanism: str) -> Prediction
         raise BadInput(where, f"it has no price of {error.args[0]}", "calibrate again") from error
 
 
-def _reached(prediction: Prediction, scenario: Scenario) -> tuple[str, ...]:
+def reached(prediction: Prediction, scenario: Scenario) -> tuple[str, ...]:
     """Milestones that count: with an error, only those before it."""
     names = tuple(name for name in MILESTONES if name in prediction.milestones)
     if prediction.error is None:

@@ -16,6 +16,7 @@ from calibration.machine_file import BUNDLED, MachineFile, find_machine
 from calibration.plan import planned_rows
 from experiments.cli.main import main as spawncost
 from experiments.headline import figure
+from experiments.sweep_fields import FIELDS, Field
 from model.costs import COSTS, CostSpec, MissingCost
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules
 
@@ -124,12 +125,27 @@ def plan_page() -> str:
     )
 
 
+def fields_page() -> str:
+    """What a sweep can fix or vary."""
+    rows = [(f"`{name}`", each.kind, _takes(each), each.meaning) for name, each in FIELDS.items()]
+    return "# Fields of a sweep\n\nIn `base` and `axes` of a specification.\n\n" + table(
+        ("field", "kind", "takes", "meaning"), rows
+    )
+
+
+def _takes(each: Field) -> str:
+    if each.kind == "text":
+        return ", ".join(each.words) or "any text"
+    return f"{each.low:g} to {each.high:g}" + (f" {each.unit}" if each.unit else "")
+
+
 def pages(file: MachineFile) -> Iterator[tuple[str, str]]:
     """Name and text of each page."""
     yield "costs.md", costs_page(file)
     yield "rules.md", rules_page()
     yield "commands.md", commands_page()
     yield "plan.md", plan_page()
+    yield "fields.md", fields_page()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,11 +13,12 @@ import pytest
 from calibration.machine_file import MachineFile
 from calibration.plan import planned_rows
 from experiments import docs
+from experiments.sweep_fields import FIELDS
 from model.costs import COSTS
 from model.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[2]
-HANDBOOKS = ("model/README.md", "calibration/README.md")
+HANDBOOKS = ("model/README.md", "calibration/README.md", "experiments/README.md")
 
 
 def rows_of(page: str) -> list[list[str]]:
@@ -56,6 +57,12 @@ def test_every_command_that_is_built_shows_its_help() -> None:
     assert max(map(len, page.splitlines())) <= 80
 
 
+def test_every_field_of_a_sweep_stands_there() -> None:
+    page = docs.fields_page()
+    assert names_in(page) == list(FIELDS)
+    assert all(row[3].strip() for row in rows_of(page))
+
+
 def test_every_row_of_the_plan_stands_there() -> None:
     page = docs.plan_page()
     assert names_in(page) == [each.row.name for each in planned_rows()]
@@ -71,7 +78,7 @@ def test_rows_have_as_many_cells_as_the_head(machine_file: MachineFile) -> None:
 def test_pages_are_written_where_asked(machine_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert docs.main([str(tmp_path / "pages"), str(machine_path)]) == 0
     written = {path.name for path in (tmp_path / "pages").iterdir()}
-    assert written == {"costs.md", "rules.md", "commands.md", "plan.md"}
+    assert written == {"costs.md", "rules.md", "commands.md", "plan.md", "fields.md"}
     assert len(capsys.readouterr().out.splitlines()) == len(written)
     assert docs.main([str(tmp_path / "pages"), str(tmp_path / "none.toml")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,197 @@
+"""From a point of a sweep to its row: a function of a block of points, the same whoever calls it and where."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from calibration.capture.synthetic import synthetic_parent
+from calibration.errors import BadInput
+from experiments.answers import by_kind, main_cause, predict, reached
+from experiments.notices import of_prediction, of_question
+from experiments.points import Point
+from experiments.scenarios import DEFAULT_PARENT, Question, adjusted, flags_of, mechanisms_of, rules_of
+from experiments.sweep_plan import Inputs, Plan, model_version, usable
+from experiments.variants import varied_parent, varied_target
+from model.prediction import Milestone
+from model.process import Process
+from model.scenario import Scenario, Spawn
+from model.units import NS_PER_US
+
+_DIGITS = 7
+_STATISTICS = ("quiet", "p10", "p50", "p90", "lo", "hi")
+_SYNTHETIC = ("vmas", "threads", "fds")
+_PROCESS_CACHE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the store keeps of a point; inputs and results are JSON, exactly one of results and error is there."""
+
+    number: int
+    key: str
+    inputs: str
+    results: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A block's rows and how long it took, in seconds of the worker's clock."""
+
+    rows: list[Row]
+    elapsed_s: float
+
+
+_PLANS: dict[str, Plan] = {}
+"""Plans that this process knows, by identity; a worker unpacks each once."""
+
+
+def evaluate_block(identity: str, packed: bytes, version: str, points: Sequence[Point]) -> Done:
+    """The rows of a block of points: what a worker does, on this machine or another.
+
+    Raises:
+        BadInput: this worker has another version of the model than who started the sweep.
+    """
+    if version != model_version():
+        raise BadInput("worker", f"its model is {model_version()}, not {version}", "install the same spawncost there")
+    begin = time.perf_counter()
+    return Done(rows_of(known_plan(identity, packed), points), time.perf_counter() - begin)
+
+
+def known_plan(identity: str, packed: bytes) -> Plan:
+    """The plan of that identity; a worker unpacks it once."""
+    if identity not in _PLANS:
+        _PLANS.clear()
+        _PLANS[identity] = pickle.loads(packed)
+    return _PLANS[identity]
+
+
+def rows_of(plan: Plan, points: Iterable[Point]) -> list[Row]:
+    """The rows of points. A point that fails is a row too, with its error."""
+    return [row_of(plan, each) for each in points]
+
+
+def row_of(plan: Plan, point: Point) -> Row:
+    """The row of one point."""
+    results = error = None
+    try:
+        results = json.dumps(results_of(plan, point.inputs), sort_keys=True, allow_nan=False)
+    except MemoryError:
+        raise
+    except BadInput as refused:
+        error = str(refused)
+    except Exception as failed:
+        # A sweep of a million points does not end at the one that meets a defect: its row says what happened.
+        error = f"{type(failed).__name__}: {failed}"
+    return failed_row(plan, point, error) if results is None else _row(plan, point, results, None)
+
+
+def failed_row(plan: Plan, point: Point, error: str | None) -> Row:
+    """The row of a point that has no results."""
+    return _row(plan, point, None, error or "it has no results")
+
+
+def _row(plan: Plan, point: Point, results: str | None, error: str | None) -> Row:
+    inputs = json.dumps(point.inputs, sort_keys=True, allow_nan=False)
+    return Row(point.number, plan.key(point.inputs), inputs, results, error)
+
+
+def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
+    """What a row says of a point: milestones in microseconds, the main cause of the last one,
+    and the codes of the warnings that `predict` would give.
+
+    Raises:
+        BadInput: the point cannot be asked, or the machine file lacks a price.
+        ValueError: its parent or target cannot be.
+    """
+    question = question_of(plan, inputs)
+    file = usable(plan.machines[inputs["machine"]])
+    prediction = predict(question, file, question.mechanisms[0])
+    names = reached(prediction, question.scenario(prediction.mechanism))
+    results: dict[str, Any] = {f"{name}_us": _milestone(prediction.milestones[name]) for name in names}
+    if names and prediction.error is None:
+        results["cause"] = main_cause(prediction.breakdown_ns)["name"]
+        results["by_kind_us"] = {name: _us(each) for name, each in by_kind(prediction.breakdown_ns).items()}
+        if plan.sweep.breakdown:
+            results["breakdown_us"] = {name: _us(each) for name, each in prediction.breakdown_ns.items()}
+    # Not of this host: rows do not depend on where they were computed.
+    notices = (*of_question(file, question, ""), *of_prediction(file, question, prediction))
+    results["warnings"] = " ".join(sorted({each.code for each in notices}))
+    if prediction.error is not None:
+        results["errno"] = prediction.error.errno
+    return results
+
+
+def question_of(plan: Plan, inputs: Inputs) -> Question:
+    """The question of one point, as `predict` would ask it. Raises what `results_of` raises."""
+    glibc = inputs.get("glibc")
+    file = usable(plan.machines[inputs["machine"]])
+    target = usable(plan.targets[inputs.get("exec"), glibc])
+    target = varied_target(target, _below("target", inputs))
+    settings = [f"{name}={value}" for name, value in _below("rules", inputs).items()]
+    rules = rules_of(file.machine, kernel=inputs.get("kernel"), glibc=glibc, jdk=inputs.get("jdk"), settings=settings)
+    parent = _parent(plan, inputs)
+    mechanisms = mechanisms_of(inputs["via"], parent, target)
+    helper = plan.helpers.get((inputs["via"], glibc))
+    return _Asked(
+        parent=parent,
+        target=target,
+        mechanisms=mechanisms,
+        rules=rules,
+        helpers={inputs["via"]: usable(helper)} if helper is not None else {},
+        flags=flags_of(inputs.get("clone_flags") if inputs["via"] == "clone3" else None, mechanisms),
+        kernel=inputs.get("kernel", ""),
+        seed=inputs["seed"],
+        spawned=tuple(sorted(_below("spawn", inputs).items())),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked(Question):
+    """A question whose spawn has fields that the command line has no option for."""
+
+    spawned: tuple[tuple[str, Any], ...] = ()
+
+    def scenario(self, mechanism: str) -> Scenario:
+        """The scenario with those fields."""
+        scenario = Question.scenario(self, mechanism)
+        steps = (replace(each, **dict(self.spawned)) if isinstance(each, Spawn) else each for each in scenario.program)
+        return replace(scenario, program=tuple(steps))
+
+
+def _below(head: str, inputs: Inputs) -> dict[str, Any]:
+    """The inputs named `head.NAME`, by NAME."""
+    return {name.removeprefix(f"{head}."): each for name, each in inputs.items() if name.startswith(f"{head}.")}
+
+
+def _parent(plan: Plan, inputs: Inputs) -> Process:
+    _PLANS.setdefault(plan.identity, plan)
+    about = {name: each for name, each in inputs.items() if name.startswith("parent.")}
+    about |= {name: inputs[name] for name in ("rss", "parent", "caller", "thp", *_SYNTHETIC) if name in inputs}
+    return _varied(plan.identity, tuple(sorted(about.items())))
+
+
+@lru_cache(maxsize=_PROCESS_CACHE)
+def _varied(identity: str, about: tuple[tuple[str, Any], ...]) -> Process:
+    """A parent is built once for the points in a row that share it: with thousands of vmas that takes its time."""
+    inputs = dict(about)
+    if "rss" in inputs:
+        parent = synthetic_parent(inputs["rss"], **{name: inputs[name] for name in _SYNTHETIC if name in inputs})
+    else:
+        parent = usable(_PLANS[identity].parents[inputs.get("parent", DEFAULT_PARENT)])
+    parent = varied_parent(parent, _below("parent", inputs))
+    return adjusted(parent, caller=inputs.get("caller"), thp=inputs.get("thp", "as-is"))
+
+
+def _us(elapsed_ns: float) -> float:
+    return float(f"{elapsed_ns / NS_PER_US:.{_DIGITS}g}")
+
+
+def _milestone(found: Milestone) -> dict[str, float]:
+    return {name: _us(getattr(found, f"{name}_ns")) for name in _STATISTICS}
