@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
+from experiments.elf_prices import Start
 from model.elf_image import ElfImage, ElfObject
+from model.units import NS_PER_US
 
 SCHEMA = "spawncost.elf/1"
 _TOTALS = (
@@ -68,6 +72,40 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     document["loader"] = object_row(loader) if loader else None
     document["libraries"] = [object_row(each) for each in image.libraries]
     return document
+
+
+def start_record(start: Start, *, machine: str, caller: str, what_if: Sequence[str] = ()) -> dict[str, Any]:
+    """What `elf` adds to the document under `start`: the prices of the start in parts, the dearest first.
+
+    Times in microseconds, undisturbed: `main_us` from the call of execve to `_start`, `loader_us` of it in ld.so,
+    `whole_us` to the end of a process whose main returns at once, which is the sum of the parts.
+    """
+    return {
+        "machine": machine,
+        "caller": caller,
+        "what_if": list(what_if),
+        "main_us": _us(start.main_ns),
+        "main_stderr_us": _us(start.stderr_ns),
+        "loader_us": _us(start.loader_ns),
+        "whole_us": _us(start.whole_ns),
+        "parts": [
+            {
+                "name": part.name,
+                "object": part.of_object,
+                "us": _us(part.ns),
+                "share": float(f"{part.ns / start.whole_ns:.4g}"),
+                "breakdown_us": {
+                    name: _us(each) for name, each in sorted(part.breakdown_ns.items(), key=lambda item: -item[1])
+                },
+                "counts": {name: float(f"{count:.7g}") for name, count in part.counts.items()},
+            }
+            for part in start.parts
+        ],
+    }
+
+
+def _us(elapsed_ns: float) -> float:
+    return float(f"{elapsed_ns / NS_PER_US:.7g}")
 
 
 def object_row(each: ElfObject) -> dict[str, object]:

@@ -107,6 +107,11 @@ class ElfObject:
         return self.file_vmas_clean + self.file_vmas_dirtied + self.anon_vmas
 
 
+def loader_constructors(each: ElfObject) -> int:
+    """Constructors of an object that ld.so runs (glibc elf/dl-init.c:_dl_init); libc runs the executable's others."""
+    return each.preinit_constructors if each.role == "executable" else each.constructors
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElfImage:
     """What `execve` of one path starts: kind, mapped objects, and what is counted for the image as a whole.
@@ -184,8 +189,7 @@ class ElfImage:
     @property
     def constructors(self) -> int:
         """Constructors that ld.so runs before `_start`: of libraries all, of the executable DT_PREINIT_ARRAY."""
-        preinit = self.objects[0].preinit_constructors if self.loader is not None else 0
-        return preinit + sum(each.constructors for each in self.objects if each.role != "executable")
+        return sum(loader_constructors(each) for each in self.objects) if self.loader is not None else 0
 
     @property
     def libraries(self) -> tuple[ElfObject, ...]:

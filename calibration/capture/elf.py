@@ -27,6 +27,7 @@ from calibration.capture.elf_program import (
     scope_of,
 )
 from calibration.capture.loader_search import path_components
+from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
 from calibration.capture.symbols import STT_GNU_IFUNC, bind
 from calibration.errors import BadInput
@@ -59,6 +60,7 @@ def capture_elf(
     bind_now: bool | None = None,
     environ: Mapping[str, str] | None = None,
     glibc: str | None = None,
+    linked: Relinked = AS_LINKED,
 ) -> ElfImage:
     """Read a program, its interpreter and all its libraries, and count what kernel and loader will do.
 
@@ -67,6 +69,7 @@ def capture_elf(
         bind_now: True as with LD_BIND_NOW=1, False as without; None takes it from `environ`.
         environ: environment of the new program; default this process's own.
         glibc: version whose loader rules count, such as "2.31"; default what the interpreter says.
+        linked: what is to be counted is not the files as they are but as they would be, linked otherwise.
 
     Raises:
         BadInput: not found, no regular file, unreadable, truncated, neither ELF nor script, for another machine,
@@ -75,12 +78,12 @@ def capture_elf(
     name = os.fspath(path)
     environ = os.environ if environ is None else environ
     relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
-    key = (name, Path.cwd(), bind_now, relevant, glibc)
+    key = (name, Path.cwd(), bind_now, relevant, glibc, linked)
     known = _images.get(key)
     if known is not None and known[0] == _signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    image, files = _capture(name, bind_now, environ, glibc)
+    image, files = _capture(name, environ, _Reading(bind_now=bind_now, glibc=glibc, linked=linked))
     _images[key] = (_signature(files), image)
     while len(_images) > CACHED_IMAGES:
         _images.popitem(last=False)
@@ -99,9 +102,16 @@ def _signature(paths: Iterable[str]) -> Signature:
     return tuple(rows)
 
 
-def _capture(
-    path: str, bind_now: bool | None, environ: Mapping[str, str], glibc: str | None
-) -> tuple[ElfImage, list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """The arguments of `capture_elf` that say how to count."""
+
+    bind_now: bool | None
+    glibc: str | None
+    linked: Relinked
+
+
+def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfImage, list[str]]:
     script = read_script(path)
     opened = [path, *script.interpreters]
     program = read_elf(script.program)
@@ -123,9 +133,9 @@ def _capture(
         member = Member(elf=program, role="executable", name=Path(script.program).name, names=set())
         return _static_image(common, member), [*opened, program.path]
     environment = loader_environment(environ, secure=is_secure(script.program))
-    if bind_now is not None:
-        environment = replace(environment, bind_now=bind_now)
-    image, members = _dynamic_image(common, program, environment, glibc)
+    if how.bind_now is not None:
+        environment = replace(environment, bind_now=how.bind_now)
+    image, members = _dynamic_image(common, program, environment, how)
     return image, [*opened, "/etc/ld.so.cache", PRELOAD_FILE, *(each.elf.path for each in members)]
 
 
@@ -183,27 +193,27 @@ def _static_image(common: ElfImage, member: Member) -> ElfImage:
 
 
 def _dynamic_image(
-    common: ElfImage, program: ElfFile, environment: Environment, glibc: str | None
+    common: ElfImage, program: ElfFile, environment: Environment, how: _Reading
 ) -> tuple[ElfImage, list[Member]]:
-    told = glibc or glibc_version(program.interpreter)
+    told = how.glibc or glibc_version(program.interpreter)
     version = parse_version(told)
     members, interpreter = load_program(program, common.path, environment, version)
     musl = is_musl(program.interpreter)
-    scope = [
-        ScopeObject(
-            elf=each.elf,
-            lazy=not (musl or environment.bind_now or each.elf.bind_now or each is interpreter),
-            executable=each.role == "executable",
-        )
-        for each in members
-    ]
+    for each in members:
+        each.elf = each.elf if each is interpreter else relinked(each.elf, how.linked)
+
+    def lazy(each: Member) -> bool:
+        at_once = environment.bind_now or (each.elf.bind_now and not how.linked.lazy)
+        return not (musl or at_once or each is interpreter)
+
+    scope = [ScopeObject(elf=each.elf, lazy=lazy(each), executable=each.role == "executable") for each in members]
     bound = bind(scope, glob_dat_class=CLASS_EXTERN_PROTECTED_DATA if version < (2, 36) else 0)
     results = {id(member): (result, each.lazy) for member, result, each in zip(members, bound, scope, strict=True)}
     listed = scope_of(members, interpreter)
     objects = []
     for member in listed:
-        result, lazy = results.get(id(member), (Bound(), False))
-        objects.append(replace(_object(member, result, lazy=lazy), in_scope=id(member) in results))
+        result, is_lazy = results.get(id(member), (Bound(), False))
+        objects.append(replace(_object(member, result, lazy=is_lazy), in_scope=id(member) in results))
     image = replace(
         common,
         objects=tuple(objects),
