@@ -24,6 +24,7 @@ _IMAGE = ("vdso_lookups", "malloc_lookups", "tunable_lookups", "ifunc_vdso_looku
 _SUMMED = (
     "bloom_rejections",
     "string_compares",
+    "lookup_name_bytes",
     "other_relocations",
     "irelative_relocations",
     "copy_relocations",

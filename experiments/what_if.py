@@ -110,6 +110,7 @@ def as_static(image: ElfImage) -> ElfImage:
         lookup_probes=0,
         bloom_rejections=0,
         string_compares=0,
+        lookup_name_bytes=0,
         other_relocations=0,
         copy_relocations=0,
         lazy_jump_slots=0,

@@ -58,6 +58,8 @@ class ElfObject:
     """Probes that ended at the bloom word."""
     string_compares: int = 0
     """strcmp calls of check_match."""
+    lookup_name_bytes: int = 0
+    """Length of all names looked up: what _dl_lookup_symbol_x hashes, and compares once where it finds them."""
     other_relocations: int = 0
     """Applied without look-up and outside the RELACOUNT block: local and hidden symbols, stray RELATIVE ones."""
     irelative_relocations: int = 0

@@ -268,6 +268,7 @@ def _object(member: Member, bound: Bound, *, lazy: bool) -> ElfObject:
         lookup_probes=bound.lookup_probes,
         bloom_rejections=bound.bloom_rejections,
         string_compares=bound.string_compares,
+        lookup_name_bytes=bound.lookup_name_bytes,
         other_relocations=bound.other_relocations,
         irelative_relocations=bound.irelative_relocations,
         copy_relocations=bound.copy_relocations,

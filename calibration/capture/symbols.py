@@ -85,6 +85,7 @@ def _rows(scope: Sequence[ScopeObject], symbols: list[Indices], classes: list[In
         elf = each.elf
         starts = elf.symbols["name"][wanted].astype(np.int64)
         lengths = name_lengths(elf.strings, starts, elf.path)
+        result.lookup_name_bytes = int(lengths.sum())
         names.extend(elf.strings[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True))
         gnu.append(gnu_digests(elf.strings, starts, lengths))
         old.append(sysv_digests(elf.strings, starts, lengths) if sysv else np.zeros(len(wanted), np.uint32))

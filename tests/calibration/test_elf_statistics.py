@@ -2,82 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from functools import lru_cache
-
 import pytest
 
 from calibration.capture import capture_elf
-from calibration.capture.elf_program import is_secure
 from calibration.errors import BadInput
+from calibration.live.programs import PROGRAM_NAMES, find_programs
 from tests.calibration.elf_support import counted, loader_statistics, quiet_environ
 
-CANDIDATES = """
-    true ls cat cp sort date env id expr tar gzip bash dash grep sed mawk gawk find diff file less nano vim
-    perl python3 openssl curl wget ssh git make gcc cc1 ld.bfd as objdump readelf gdb strace ps top mount ip ss
-    java javac node ruby php sqlite3 rsync bc dpkg rpm apt systemctl gpg convert ffmpeg cmake clang qemu-img perf
-    nm strip awk m4 xz zstd bzip2 lsof socat nc dig rsync screen tmux emacs svn hg ctest ninja ld.gold lld udevadm
-""".split()
 ENOUGH = 30
 """Programs whose counts must have been compared where so many are installed."""
 DEVIATIONS: dict[str, str] = {}
 """Program to the reason why its counts differ from the loader's own; none is known."""
 
 
-def _path_of(name: str) -> str:
-    """Where a candidate lies; empty if it is not installed."""
-    if name == "python3":
-        return os.path.realpath(sys.executable)
-    found = shutil.which(name)
-    if name == "cc1" and found is None and shutil.which("gcc"):
-        asked = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True, check=False)
-        found = asked.stdout.strip()
-    return os.path.realpath(found) if found and os.path.isfile(os.path.realpath(found)) else ""
-
-
-@lru_cache(maxsize=1)
-def _sorted_out() -> tuple[dict[str, str], dict[str, str]]:
-    """Candidates that can be compared, name to path; and the others, name to the reason."""
-    programs: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    for name in dict.fromkeys(CANDIDATES):
-        path = _path_of(name)
-        reason = _reason_against(path)
-        if reason or path in programs.values():
-            reasons[name] = reason or "is another candidate by another name"
-        else:
-            programs[name] = path
-    return programs, reasons
-
-
-def _reason_against(path: str) -> str:
-    if not path:
-        return "is not installed"
-    if is_secure(path):
-        return "is set-user-ID: ld.so ignores LD_DEBUG"
-    with open(path, "rb") as stream:
-        if stream.read(4) != b"\x7fELF":
-            return "is a script"
-    image = capture_elf(path, environ=quiet_environ())
-    return "" if image.kind == "elf-dynamic" and image.glibc else "has no glibc loader"
-
-
 def _programs() -> list[str]:
-    return list(_sorted_out()[0].values())
+    return list(find_programs().found.values())
 
 
 @pytest.mark.parametrize("bound", ["as it is", "LD_BIND_NOW=1"])
-@pytest.mark.parametrize("name", dict.fromkeys(CANDIDATES))
+@pytest.mark.parametrize("name", PROGRAM_NAMES)
 def test_counts_equal_the_loaders_own(name: str, bound: str) -> None:
-    programs, reasons = _sorted_out()
-    if name in reasons:
-        pytest.skip(f"{name} {reasons[name]}")
+    programs = find_programs()
+    if name in programs.passed_over:
+        pytest.skip(f"{name} {programs.passed_over[name]}")
     if name in DEVIATIONS:
         pytest.skip(f"{name} deviates: {DEVIATIONS[name]}")
-    path = programs[name]
+    path = programs.found[name]
     if bound == "as it is":
         image = capture_elf(path, environ=quiet_environ())
         measured = loader_statistics(path, ["--version"], quiet_environ())
@@ -89,10 +39,10 @@ def test_counts_equal_the_loaders_own(name: str, bound: str) -> None:
 
 
 def test_enough_programs_were_compared() -> None:
-    programs, reasons = _sorted_out()
-    if len(programs) < ENOUGH:
-        pytest.skip(f"only {len(programs)} of the candidates can be compared here: {reasons}")
-    assert len(set(programs) - set(DEVIATIONS)) >= ENOUGH
+    programs = find_programs()
+    if len(programs.found) < ENOUGH:
+        pytest.skip(f"only {len(programs.found)} programs can be compared here: {programs.passed_over}")
+    assert len(set(programs.found) - set(DEVIATIONS)) >= ENOUGH
 
 
 def test_binding_at_once_looks_up_what_lazy_binding_leaves() -> None:
