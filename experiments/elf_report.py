@@ -9,6 +9,7 @@ from typing import Any
 from experiments.elf_prices import Start
 from model.elf_image import ElfImage, ElfObject
 from model.units import NS_PER_US
+from model.userland.ldso import loader_system_calls
 
 SCHEMA = "spawncost.elf/1"
 _TOTALS = (
@@ -47,7 +48,8 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     """Everything that an image holds as one JSON document (schema `spawncost.elf/1`).
 
     Totals are those of start-up over all objects; `symbol_lookups`, `symbol_cache_hits` and `relative_relocations` are
-    LD_DEBUG=statistics' number of relocations, from cache, relative. `interpreter` is what the kernel opens next: the
+    LD_DEBUG=statistics' number of relocations, from cache, relative; `loader_system_calls` leave out the mappings of
+    ld.so's own heap. `interpreter` is what the kernel opens next: the
     `#!` interpreter of a script, PT_INTERP of a dynamic program, null for a static one; `interpreters` is the whole
     chain. `libraries` are the shared libraries in scope order, `program` and `loader` the two other objects.
     """
@@ -69,6 +71,8 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     }
     document |= {name: getattr(image, name) for name in (*_TOTALS, *_IMAGE)}
     document |= {name: sum(getattr(each, name) for each in image.objects) for name in _SUMMED}
+    calls = loader_system_calls(image)
+    document |= {"loader_system_calls": sum(calls.values()), "loader_system_calls_by_name": calls}
     document["program"] = object_row(program) if program else None
     document["loader"] = object_row(loader) if loader else None
     document["libraries"] = [object_row(each) for each in image.libraries]

@@ -23,6 +23,7 @@ _ELF_TOTALS = (
     "relr_relocations",
     "dirtied_pages",
     "constructors",
+    "loader_system_calls",
 )
 
 

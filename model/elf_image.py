@@ -94,6 +94,12 @@ class ElfObject:
     """stat calls of the search for directories not known yet."""
     path_components: int = 0
     """Components that the path walk passes, those of symbolic links included."""
+    header_preads: int = 0
+    """pread64 calls for program headers that lie beyond the first 832 bytes, which a library's open reads at once."""
+    over_aligned: bool = False
+    """Its segments ask for more than page alignment: the loader reserves more than it needs and unmaps both ends."""
+    holes: bool = False
+    """Its segments leave holes, which the loader takes all access from with one mprotect."""
     from_cache: bool = False
     """Found through /etc/ld.so.cache."""
     in_scope: bool = True
@@ -148,6 +154,12 @@ class ElfImage:
     tables_bytes: int = 0
     """Bytes of relocation tables that start-up walks, all objects together."""
 
+    maps_cache: bool = False
+    """The loader maps /etc/ld.so.cache."""
+    preload_file: bool = False
+    """There is an /etc/ld.so.preload, which it reads."""
+    origin_reads: int = 0
+    """readlink calls for the executable's $ORIGIN."""
     vdso_lookups: int = 0
     """Look-ups in the vdso (setup_vdso_pointers)."""
     malloc_lookups: int = 0

@@ -197,7 +197,8 @@ def _dynamic_image(
 ) -> tuple[ElfImage, list[Member]]:
     told = how.glibc or glibc_version(program.interpreter)
     version = parse_version(told)
-    members, interpreter = load_program(program, common.path, environment, version)
+    loaded = load_program(program, common.path, environment, version)
+    members, interpreter = loaded.members, loaded.interpreter
     musl = is_musl(program.interpreter)
     for each in members:
         each.elf = each.elf if each is interpreter else relinked(each.elf, how.linked)
@@ -220,6 +221,9 @@ def _dynamic_image(
         bind_now=objects[0].bind_now,
         glibc=told,
         tables_bytes=sum(_tables_bytes(each.elf) for each in listed),
+        maps_cache=loaded.maps_cache,
+        preload_file=Path(PRELOAD_FILE).is_file(),
+        origin_reads=int(any("$ORIGIN" in each.replace("{", "") for each in (program.rpath, program.runpath))),
         vdso_lookups=0 if musl else 6 if version >= (2, 41) else 5,
         malloc_lookups=4 if version >= (2, 32) and objects[1].in_scope and not musl else 0,
         tunable_lookups=_tunable_lookups(scope, version),

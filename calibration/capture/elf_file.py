@@ -85,6 +85,8 @@ class ElfFile:
     """Tag to address of the entry that `dynamic` has."""
     needed: tuple[tuple[int, str], ...] = ()
     """DT_NEEDED, DT_AUXILIARY and DT_FILTER in file order: tag and name."""
+    headers_end: int = 0
+    """Offset behind the program headers."""
     soname: str = ""
     rpath: str = ""
     runpath: str = ""
@@ -238,6 +240,7 @@ def _assemble(
         dynamic=tags,
         dynamic_slots=dynamic.slots,
         needed=tuple((tag, _text(reader, strings, value)) for tag, value in dynamic.rows if tag in NEEDED_TAGS),
+        headers_end=header["e_phoff"] + 56 * header["e_phnum"],
         soname=text(DT_SONAME),
         rpath=text(DT_RPATH),
         runpath=text(DT_RUNPATH),

@@ -129,10 +129,23 @@ def parse_version(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
-def load_program(
-    executable: ElfFile, shown: str, environment: Environment, glibc: tuple[int, int]
-) -> tuple[list[Member], Member]:
-    """Objects in scope order, and the interpreter (which stands among them where something needs it).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the loader has before it relocates.
+
+    Attributes:
+        members: objects in scope order.
+        interpreter: ld.so, which stands among them where something needs it.
+        maps_cache: whether ld.so.cache was needed, and is there.
+    """
+
+    members: list[Member]
+    interpreter: Member
+    maps_cache: bool
+
+
+def load_program(executable: ElfFile, shown: str, environment: Environment, glibc: tuple[int, int]) -> Loaded:
+    """Find and read all objects of a program.
 
     Raises:
         BadInput: interpreter or library missing, or one of the files unusable.
@@ -147,7 +160,7 @@ def load_program(
     while at < len(closure.scope):
         at = closure.take_needs(at)
     first.found = closure.lost
-    return closure.scope, interpreter
+    return Loaded(members=closure.scope, interpreter=interpreter, maps_cache=search.cache_mapped)
 
 
 def _search(

@@ -118,6 +118,8 @@ class LibrarySearch:
     """ld.so.cache; empty: none is read."""
     known: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Directory and subdirectory to whether it exists, once the loader knows."""
+    cache_mapped: bool = False
+    """Whether a search came as far as the cache, which is mapped then if it is there."""
 
     def find(self, name: str, requesters: Sequence[ElfFile]) -> Found:
         """Find DT_NEEDED `name`; `requesters`: who needs it, who loaded that one, and so on up."""
@@ -187,6 +189,7 @@ class LibrarySearch:
         return ""
 
     def _from_cache(self, name: str, loader: ElfFile, tally: _Tally) -> str:
+        self.cache_mapped = self.cache_mapped or bool(self.cache and Path(self.cache).is_file())
         path = cached_path(name, self.capabilities.levels, self.cache) if self.cache else ""
         if not path:
             return ""

@@ -70,6 +70,37 @@ def relocate(task: Task, each: ElfObject) -> None:
         task.charge("fault_file_read", each.readable_windows)
 
 
+def loader_system_calls(image: ElfImage) -> dict[str, int]:
+    """System calls of ld.so from its first instruction to the end of `elf/rtld.c:dl_main@2.36`, by name.
+
+    For glibc 2.36. Left out: `heap` mappings, by which ld.so's own malloc and the TLS block grow (anonymous, 8 KiB or
+    more each, about one for five libraries), and what constructors call.
+    """
+    libraries = image.libraries
+    calls = dict.fromkeys(("brk", "access", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64"), 1)
+    opened = len(libraries) + image.maps_cache + image.preload_file
+    calls |= {
+        "openat": opened + sum(each.failed_opens for each in image.objects),
+        "read": len(libraries),
+        "pread64": sum(each.header_preads for each in libraries),
+        "newfstatat": opened + sum(each.directory_stats for each in image.objects),
+        "mmap": sum(file_mappings(each) for each in libraries) + image.maps_cache + image.preload_file,
+        "mprotect": sum(each.relro for each in image.objects) + sum(each.holes for each in libraries),
+        "close": opened,
+        "munmap": image.maps_cache + image.preload_file + 2 * sum(each.over_aligned for each in libraries),
+        "readlink": image.origin_reads,
+    }
+    return {name: count for name, count in calls.items() if count} if image.loader is not None else {}
+
+
+def file_mappings(each: ElfObject) -> int:
+    """mmap calls that map a library: `elf/dl-map-segments.h:_dl_map_segments@2.36`.
+
+    One a PT_LOAD, one for its bss, and one more that reserves the room of an over-aligned one.
+    """
+    return each.load_segments + each.anon_vmas + each.over_aligned
+
+
 def run_main(task: Task, image: ElfImage) -> None:
     """From `_start` to exit(): libc's start, a main that returns at once, libc's exit; nothing without a libc.
 
