@@ -98,7 +98,7 @@ def _preload_file() -> list[str]:
 
 def glibc_version(path: str) -> str:
     """Version that an interpreter tells about itself, such as "2.36"; empty if it is no glibc."""
-    if not Path(path).exists():
+    if not Path(path).is_file():
         return ""
     found = re.search(rb"release version (\d+\.\d+)", _contents(path))
     return found.group(1).decode() if found else ""

@@ -40,6 +40,7 @@ DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = (
 VER_FLG_BASE = 1
 BITS_PER_WORD = 64
 MAX_VERSIONS = 32768  # vna_other and vd_ndx have 15 bits
+MAX_NAME_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,6 +193,15 @@ def read_rela(reader: TableReader, dynamic: Mapping[int, int]) -> tuple[Records,
     return reader.array(start, size // item, RELA_DTYPE), reader.array(jump, jump_size // item, RELA_DTYPE)
 
 
+def read_relr(reader: TableReader, address: int, size_bytes: int) -> Addresses:
+    """Addresses that DT_RELR relocates; raises BadInput for more words than the file has: each holds its addend."""
+    words = reader.array(address, size_bytes // 8, "<u8")
+    bits = int(np.bitwise_count(words[words & np.uint64(1) != 0]).sum())
+    if bits > reader.file_bytes // 8:
+        raise reader.damaged("has a DT_RELR that relocates more words than its segments hold")
+    return decode_relr(words)
+
+
 def decode_relr(words: Addresses) -> Addresses:
     """Addresses that DT_RELR relocates, in no particular order (glibc elf/dynamic-link.h:ELF_DYNAMIC_DO_RELR)."""
     if len(words) == 0:
@@ -235,11 +245,17 @@ def read_versions(
     return versions, needs, extents
 
 
+def string_at(strings: bytes, start: int) -> bytes | None:
+    """The name at an offset of a string table; None if it lies outside, has no end, or is longer than 64 KiB."""
+    end = strings.find(b"\0", start, start + MAX_NAME_BYTES + 1) if start < len(strings) else -1
+    return strings[start:end] if end >= 0 else None
+
+
 def _string(reader: TableReader, strings: bytes, start: int) -> bytes:
-    end = strings.find(b"\0", start)
-    if start >= len(strings) or end < 0:
+    name = string_at(strings, start)
+    if name is None:
         raise reader.damaged("has a name outside its string table")
-    return strings[start:end]
+    return name
 
 
 def _fields(reader: TableReader, address: int, *sizes: int) -> list[int]:

@@ -17,9 +17,12 @@ from pathlib import Path
 
 from calibration.capture.elf_file import DF_1_NODEFLIB, DT_FLAGS_1, ElfFile
 from calibration.capture.ld_so_cache import cached_path
+from calibration.errors import BadInput
 
 DEFAULT_DIRECTORIES = ("/lib64/", "/usr/lib64/", "/lib/", "/usr/lib/")
 MAX_SYMBOLIC_LINKS = 40
+MAX_FAILED_OPENS = 100_000
+"""Of one program's start; a search list that long is none that a linker or a person wrote."""
 HWCAPS_LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
     ("x86-64-v4", frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"))),
     ("x86-64-v3", frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"))),
@@ -118,6 +121,8 @@ class LibrarySearch:
     """ld.so.cache; empty: none is read."""
     known: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Directory and subdirectory to whether it exists, once the loader knows."""
+    tried: int = 0
+    """Opens that failed so far."""
     cache_mapped: bool = False
     """Whether a search came as far as the cache, which is mapped then if it is there."""
 
@@ -183,6 +188,10 @@ class LibrarySearch:
                     self.known[directory, below] = True
                     return path
                 tally.opens += 1
+                self.tried += 1
+                if self.tried > MAX_FAILED_OPENS:
+                    remedy = "shorten its RPATH, RUNPATH or LD_LIBRARY_PATH"
+                    raise BadInput(self.executable.path, f"seeks libraries in over {MAX_FAILED_OPENS} places", remedy)
                 if directory.startswith("/") and (directory, below) not in self.known:
                     tally.stats += 1
                     self.known[directory, below] = Path(directory + below).is_dir()
