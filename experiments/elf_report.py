@@ -63,6 +63,7 @@ def elf_document(image: ElfImage) -> dict[str, object]:
         "interpreter": chain[0] if chain else None,
         "interpreters": chain,
         "executable": image.executable,
+        "secure": image.secure,
         "bind_now": image.bind_now,
         "glibc": image.glibc or None,
         "argv0": image.argv0,

@@ -154,6 +154,8 @@ class ElfImage:
     tables_bytes: int = 0
     """Bytes of relocation tables that start-up walks, all objects together."""
 
+    secure: bool = False
+    """AT_SECURE: the file changes user, group or capabilities; the loader heeds no LD_LIBRARY_PATH and LD_PRELOAD."""
     maps_cache: bool = False
     """The loader maps /etc/ld.so.cache."""
     preload_file: bool = False

@@ -5,9 +5,7 @@ Plays glibc elf/dl-deps.c:_dl_map_object_deps; where a library is found is `load
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -64,6 +62,8 @@ class Environment:
     library_path: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     bind_now: bool = False
+    secure: bool = False
+    """AT_SECURE: the loader takes nothing of the above but LD_BIND_NOW, and $ORIGIN only below its own directories."""
 
 
 def loader_environment(environ: Mapping[str, str], *, secure: bool) -> Environment:
@@ -76,15 +76,8 @@ def loader_environment(environ: Mapping[str, str], *, secure: bool) -> Environme
         library_path=tuple(re.split("[:;]", path)) if path else (),
         preload=(*preload, *_preload_file()),
         bind_now=bool(environ.get("LD_BIND_NOW", "")),
+        secure=secure,
     )
-
-
-def is_secure(path: str) -> bool:
-    """Whether execve would set AT_SECURE: the file changes user or group."""
-    status = Path(path).stat()
-    user = bool(status.st_mode & stat.S_ISUID) and status.st_uid != os.getuid()
-    group = bool(status.st_mode & stat.S_ISGID) and bool(status.st_mode & stat.S_IXGRP)
-    return user or (group and status.st_gid != os.getgid())
 
 
 def _preload_file() -> list[str]:
@@ -180,6 +173,7 @@ def _search(
         library_path=environment.library_path,
         capabilities=capabilities(cpu_flags(), glibc),
         directories=system_directories(contents),
+        secure=environment.secure,
         cache=cache_path(contents),
     )
 

@@ -119,6 +119,8 @@ class LibrarySearch:
     """Default directories, each with a slash at its end."""
     cache: str
     """ld.so.cache; empty: none is read."""
+    secure: bool = False
+    """AT_SECURE: a search directory with $ORIGIN counts only within the default ones."""
     known: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Directory and subdirectory to whether it exists, once the loader knows."""
     tried: int = 0
@@ -161,8 +163,15 @@ class LibrarySearch:
 
     def _directories(self, parts: Sequence[str], owner: ElfFile) -> list[str]:
         """Search list as fillin_rpath makes it: expanded, one slash at the end, no directory twice; "" is the cwd."""
-        expanded = (self.expand(each, owner) for each in parts)
+        expanded = (self.expand(each, owner) for each in parts if self._trusted(each, owner))
         return list(dict.fromkeys(each.rstrip("/") + "/" if each else "" for each in expanded))
+
+    def _trusted(self, part: str, owner: ElfFile) -> bool:
+        """Whether a part of a search path counts (glibc elf/dl-load.c:is_trusted_path_normalize)."""
+        if not self.secure or "ORIGIN" not in part:
+            return True
+        path = os.path.normpath(self.expand(part, owner)) + "/"
+        return part.startswith(("$ORIGIN", "${ORIGIN}")) and path.startswith(self.directories)
 
     def _rpath(self, text: str, owner: ElfFile) -> list[str]:
         return self._directories(text.split(":"), owner) if text else []

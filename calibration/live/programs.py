@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from calibration.capture.credentials import is_secure
 from calibration.capture.elf import capture_elf
 from calibration.capture.elf_file import read_elf
-from calibration.capture.elf_program import is_secure
 from calibration.errors import BadInput
 
 PROGRAM_NAMES = """

@@ -78,6 +78,7 @@ def loader_system_calls(image: ElfImage) -> dict[str, int]:
     """
     libraries = image.libraries
     calls = dict.fromkeys(("brk", "access", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64"), 1)
+    calls["access"] += 2 * image.secure  # /etc/suid-debug, for tunables and for LD_ variables
     opened = len(libraries) + image.maps_cache + image.preload_file
     calls |= {
         "openat": opened + sum(each.failed_opens for each in image.objects),
