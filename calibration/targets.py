@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from calibration.build import BENCH_DIR, Builder
@@ -43,6 +43,7 @@ class TargetSpec:
         repeats: further references to each of these symbols, next to the first, so that the loader's cache serves them.
         name_bytes: least length of the names of exports and symbolic references.
         bss_pages: pages of bss of each, an anonymous vma of its own.
+        distinct: 1: each library refers to symbols of its own, so that what a look-up reads was not read before.
         by_name: 1: the program knows its libraries by name alone, and they are found through its RPATH.
     """
 
@@ -55,6 +56,7 @@ class TargetSpec:
     repeats: int = 0
     name_bytes: int = 0
     bss_pages: int = 0
+    distinct: int = 0
     by_name: int = 0
 
 
@@ -86,13 +88,14 @@ def library_source(spec: TargetSpec, index: int) -> str:
     """Assembly of one library: exports, symbolic references, relative relocations."""
     lines = ["    .text"]
     names = [_padded(f"export_{index}_{i}", spec) for i in range(spec.exports)]
-    targets = [_padded(f"target_{i}", spec) for i in range(spec.lookups)]
+    of = range(spec.libs) if spec.distinct else (0,)
+    targets = [[_padded(f"target_{group}_{i}", spec) for i in range(spec.lookups)] for group in of]
     if index == spec.libs - 1:
-        names += targets
+        names += chain.from_iterable(targets)
     for name in names:
         lines += [f"    .globl {name}", f"    .type {name}, %function", f"{name}:", "    ret", f"    .size {name}, 1"]
     lines += ["    .data", "    .balign 8", "anchor:", "    .quad 0"]
-    lines += [f"    .quad {name}" for name in targets for _ in range(1 + spec.repeats)]
+    lines += [f"    .quad {name}" for name in targets[index % len(targets)] for _ in range(1 + spec.repeats)]
     pages = max(spec.rel_spread, 1)
     for page in range(pages):
         if spec.rel_spread:
@@ -106,9 +109,8 @@ def library_source(spec: TargetSpec, index: int) -> str:
 
 def _padded(name: str, spec: TargetSpec) -> str:
     """A name of at least the length asked for; what tells it from others stands at its end, as in C++."""
-    return (
-        f"{name.partition('_')[0]}_".ljust(spec.name_bytes - len(name.partition("_")[2]), "n") + name.partition("_")[2]
-    )
+    kind, _, number = name.partition("_")
+    return f"{kind}_".ljust(spec.name_bytes - len(number), "n") + number
 
 
 def _build_library(builder: Builder, spec: TargetSpec, index: int, scratch: Path, final: Path) -> Path:

@@ -151,10 +151,16 @@ def _elapsed_ns(ledger: Iterable[Entry], function: str) -> float:
     return math.fsum(each.elapsed_ns for each in ledger if function in each.path)
 
 
+def _spread(each: LoaderComparison) -> float:
+    """How far the measured median lies above a low quantile."""
+    return each.measured.p50_ns("total") / quantile(each.measured.samples_ns["total"], QUIET)
+
+
 def loader_summary(comparisons: Sequence[LoaderComparison]) -> dict[str, float | int | str]:
     """n, median and worst |ln| with its program, the median floor, one-sidedness.
 
-    The same without spread (`quiet`), and the signed medians of the two phases.
+    The same without spread (`quiet`), how wide the spread is measured and predicted, and the signed medians of the two
+    phases.
     """
     errors, quiet = [abs(each.error) for each in comparisons], [abs(each.quiet_error) for each in comparisons]
     worst = max(comparisons, key=lambda each: abs(each.error))
@@ -172,5 +178,7 @@ def loader_summary(comparisons: Sequence[LoaderComparison]) -> dict[str, float |
         "worst_quiet": max(comparisons, key=lambda each: abs(each.quiet_error)).name,
         "median_floor": quantile([each.floor for each in comparisons], 0.5),
         "too_low": sum(each.error < 0 for each in comparisons) / len(comparisons),
+        "measured_p50_over_quiet": quantile([_spread(each) for each in comparisons], 0.5),
+        "predicted_p50_over_quiet": quantile([c.predicted.p50_ns / c.predicted.quiet_ns for c in comparisons], 0.5),
         **phases,
     }

@@ -63,6 +63,8 @@ def loader_text(done: LoaderValidation) -> str:
         f"worst {total['worst_error']:.1%} ({total['worst']}); median floor {total['median_floor']:.1%}",
         f"without spread: median {total['median_quiet_error']:.1%}, worst {total['worst_quiet_error']:.1%} "
         f"({total['worst_quiet']})",
+        f"p50 over quiet: measured {total['measured_p50_over_quiet']:.3f}, "
+        f"predicted {total['predicted_p50_over_quiet']:.3f}",
         f"too low in {total['too_low']:.0%}; median of the load alone {total['median_load_error']:+.0%}, "
         f"of relocation alone {total['median_relocation_error']:+.0%} (ln predicted / measured)",
     ]

@@ -84,6 +84,16 @@ def test_realistic_libraries_are_counted_as_asked(builder: Builder) -> None:
     assert b"error while loading" not in done.stderr
 
 
+def test_distinct_references_are_each_looked_up_once_and_found(builder: Builder) -> None:
+    spec = TargetSpec(kind="libs", libs=3, lookups=20, distinct=1)
+    sources = [library_source(spec, index) for index in range(3)]
+    referred = [{line.split()[1] for line in each.splitlines() if ".quad target" in line} for each in sources]
+    assert [len(each) for each in referred] == [20, 20, 20]
+    assert len(set.union(*referred)) == 60
+    image = capture_elf(build_target(spec, builder), environ=bench_environment())
+    assert sum(each.symbol_lookups for each in image.libraries if "lib00" in each.name) == 60
+
+
 def test_names_of_any_length_stay_apart() -> None:
     for length in (0, 8, 50):
         source = library_source(TargetSpec(kind="libs", libs=1, exports=120, lookups=120, name_bytes=length), 0)

@@ -87,6 +87,7 @@ def test_errors_are_logarithms_of_predicted_over_measured() -> None:
     total = loader_summary([exact, twice])
     assert (total["n"], total["worst"], total["too_low"]) == (2, "twice", 0.0)
     assert total["worst_error"] == pytest.approx(math.log(2))
+    assert total["measured_p50_over_quiet"] == pytest.approx(1.05), "the middle of 1 and 1.1"
     expected = math.log(first.load_ns / 1e5)
     assert exact.phase_error("load") == pytest.approx(expected), "the low quantile of two values is the lower"
     assert exact.quiet_error == pytest.approx(math.log(exact.predicted.quiet_ns / 1e6))
