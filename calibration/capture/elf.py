@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ import numpy as np
 from calibration.capture import elf_layout as layout
 from calibration.capture.credentials import is_secure
 from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
-from calibration.capture.elf_headers import unreadable
 from calibration.capture.elf_program import (
     PRELOAD_FILE,
     Environment,
@@ -29,29 +27,16 @@ from calibration.capture.elf_program import (
 from calibration.capture.loader_search import path_components
 from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
+from calibration.capture.script import read_script
 from calibration.capture.symbols import STT_GNU_IFUNC, bind
-from calibration.errors import BadInput
 from model.elf_image import ElfImage, ElfObject, Kind
 
-SCRIPT_HEAD_BYTES = 256  # BINPRM_BUF_SIZE
-MAX_REWRITES = 5  # fs/exec.c:exec_binprm
 CACHED_IMAGES = 32
 VDSO_NAMES = (b"time", b"gettimeofday")
 """Functions of libc whose IFUNC resolver asks the vdso."""
 
 Signature = tuple[tuple[str, int, int, int], ...]
 _images: OrderedDict[tuple[object, ...], tuple[Signature, ElfImage]] = OrderedDict()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """What `#!` lines make of a path (fs/binfmt_script.c:load_script)."""
-
-    interpreters: tuple[str, ...]
-    arguments: tuple[str, ...]
-    """Between argv[0] and the caller's own arguments."""
-    program: str
-    """The ELF file that is mapped in the end."""
 
 
 def capture_elf(
@@ -142,49 +127,6 @@ def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfI
         environment = replace(environment, bind_now=how.bind_now)
     image, members = _dynamic_image(common, program, environment, how)
     return image, [*opened, "/etc/ld.so.cache", PRELOAD_FILE, *(each.elf.path for each in members)]
-
-
-def read_script(path: str) -> Script:
-    """Follow `#!` lines to an ELF file.
-
-    Raises:
-        BadInput: not found, no regular file, unreadable, a script nested too deeply or without interpreter.
-    """
-    interpreters: list[str] = []
-    arguments: list[str] = []
-    current = path
-    for _ in range(MAX_REWRITES + 1):
-        head = _head(current, path)
-        if head[:2] != b"#!":
-            return Script(interpreters=tuple(interpreters), arguments=tuple(arguments), program=current)
-        interpreter, argument = _script_line(head, current)
-        arguments = [*argument, current, *arguments]
-        interpreters.append(interpreter)
-        current = interpreter
-    raise BadInput(path, f"its script interpreters are nested more than {MAX_REWRITES} deep", "name the program itself")
-
-
-def _head(path: str, shown: str) -> bytes:
-    if path != shown and not Path(path).exists():
-        raise BadInput(shown, f"its interpreter {path} cannot be found", "correct its #! line or install it")
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise BadInput(path, "is not a regular file", "name an ELF program or a script")
-        with Path(path).open("rb") as stream:
-            return stream.read(SCRIPT_HEAD_BYTES)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-
-
-def _script_line(head: bytes, path: str) -> tuple[str, list[str]]:
-    line, newline, _ = head[2:].partition(b"\n")
-    line = line.partition(b"\0")[0].strip(b" \t")
-    name, separator, rest = line.replace(b"\t", b" ").partition(b" ")
-    cut = not newline and len(head) == SCRIPT_HEAD_BYTES and not separator
-    if not name or cut:
-        why = "its #! line names no interpreter" if not name else "its #! line is longer than 256 bytes"
-        raise BadInput(path, why, "correct its #! line")
-    return os.fsdecode(name), [os.fsdecode(line[len(name) + 1 :].strip(b" \t"))] if rest.strip(b" ") else []
 
 
 def _static_image(common: ElfImage, member: Member) -> ElfImage:

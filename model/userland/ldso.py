@@ -13,7 +13,7 @@ def start_up(task: Task, image: ElfImage) -> Path:
     loader's run, constructors left out.
     Charges: cpuid, ldso_fixed, those of map_object and relocate for each object (its name stands on the path), the
     loader's own ldso_lookup, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT, cold page cache.
+    Leaves out: LD_AUDIT, cold page cache, relocations served by an object's one-entry cache, the length of names.
     """
     system = task.system
     if image.loader is None:
