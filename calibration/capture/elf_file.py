@@ -49,12 +49,12 @@ from calibration.capture.elf_tables import (
     Version,
     read_gnu_hash,
     read_rela,
-    read_relr,
     read_symbols,
     read_sysv_hash,
     read_versions,
     string_at,
 )
+from calibration.capture.relr import read_relr
 from calibration.errors import BadInput
 
 DT_NEEDED, DT_STRSZ, DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS = 1, 10, 14, 15, 16, 24, 29, 30

@@ -38,7 +38,6 @@ DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = (
     0x6FFFFFFF,
 )
 VER_FLG_BASE = 1
-BITS_PER_WORD = 64
 MAX_VERSIONS = 32768  # vna_other and vd_ndx have 15 bits
 MAX_NAME_BYTES = 65536
 
@@ -191,34 +190,6 @@ def read_rela(reader: TableReader, dynamic: Mapping[int, int]) -> tuple[Records,
         size -= jump_size
     item = RELA_DTYPE.itemsize
     return reader.array(start, size // item, RELA_DTYPE), reader.array(jump, jump_size // item, RELA_DTYPE)
-
-
-def read_relr(reader: TableReader, address: int, size_bytes: int) -> Addresses:
-    """Addresses that DT_RELR relocates; raises BadInput for more words than the file has: each holds its addend."""
-    words = reader.array(address, size_bytes // 8, "<u8")
-    bits = int(np.bitwise_count(words[words & np.uint64(1) != 0]).sum())
-    if bits > reader.file_bytes // 8:
-        raise reader.damaged("has a DT_RELR that relocates more words than its segments hold")
-    return decode_relr(words)
-
-
-def decode_relr(words: Addresses) -> Addresses:
-    """Addresses that DT_RELR relocates, in no particular order (glibc elf/dynamic-link.h:ELF_DYNAMIC_DO_RELR)."""
-    if len(words) == 0:
-        return words
-    bitmap = (words & 1).astype(bool)
-    index = np.arange(len(words))
-    last = np.maximum.accumulate(np.where(bitmap, -1, index))
-    known = bitmap & (last >= 0)
-    span = np.uint64(8 * (BITS_PER_WORD - 1))
-    steps = (index - last - 1)[known].astype(np.uint64)
-    base = words[last[known]] + np.uint64(8) + steps * span
-    maps = words[known]
-    parts = [words[~bitmap]]
-    for bit in range(1, BITS_PER_WORD):
-        chosen = (maps >> np.uint64(bit)) & np.uint64(1) != 0
-        parts.append(base[chosen] + np.uint64(8 * (bit - 1)))
-    return np.concatenate(parts)
 
 
 def read_symbols(reader: TableReader, dynamic: Mapping[int, int], hashed: int, *tables: Records) -> Records:

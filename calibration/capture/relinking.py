@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.capture.elf_file import DT_RELACOUNT, DT_RELRSZ, ElfFile
-from calibration.capture.elf_tables import NO_ADDRESSES, NO_RELOCATIONS, Addresses
+from calibration.capture.elf_tables import NO_ADDRESSES, NO_RELOCATIONS
 from calibration.capture.relocations import R_RELATIVE
-
-WORD_BYTES = 8
-WORDS_PER_BITMAP = 63
+from calibration.capture.relr import WORD_BYTES, relr_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +54,3 @@ def _packed(elf: ElfFile) -> ElfFile:
     }
     rela = np.concatenate([head[~fits], elf.rela[elf.relative_count :]])
     return replace(elf, rela=rela, relr=addresses, dynamic=dynamic)
-
-
-def relr_words(addresses: Addresses) -> int:
-    """Words of a DT_RELR table for ascending addresses: an even word starts a run, each bitmap covers the next 63."""
-    words = at = 0
-    while at < len(addresses):
-        words += 1
-        base = int(addresses[at]) + WORD_BYTES
-        at += 1
-        while True:
-            end = base + WORDS_PER_BITMAP * WORD_BYTES
-            after = int(np.searchsorted(addresses, np.uint64(min(end, 0xFFFFFFFFFFFFFFFF))))
-            if after == at:
-                break
-            words, at, base = words + 1, after, end
-    return words
