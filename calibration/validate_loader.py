@@ -117,7 +117,10 @@ def validate_loader(
             if result.samples_ns["total"]:
                 comparisons.append(compared(file, name, result))
             else:
-                skipped.append((name, "its ld.so printed no statistics"))
+                why = (
+                    "other tasks took the CPU from every run" if result.disturbed else "its ld.so printed no statistics"
+                )
+                skipped.append((name, why))
     if not comparisons:
         raise BadInput("--kind loader", "nothing could be compared", skipped[0][1] if skipped else "install programs")
     return LoaderValidation(machine=file.machine.name, comparisons=tuple(comparisons), skipped=tuple(skipped))
@@ -176,8 +179,9 @@ def loader_summary(comparisons: Sequence[LoaderComparison]) -> dict[str, float |
         "median_quiet_error": quantile(quiet, 0.5),
         "worst_quiet_error": max(quiet),
         "worst_quiet": max(comparisons, key=lambda each: abs(each.quiet_error)).name,
-        "median_floor": quantile([each.floor for each in comparisons], 0.5),
+        "median_floor": quantile([each.floor for each in comparisons if math.isfinite(each.floor)], 0.5),
         "too_low": sum(each.error < 0 for each in comparisons) / len(comparisons),
+        "disturbed_runs": sum(each.measured.disturbed for each in comparisons),
         "measured_p50_over_quiet": quantile([_spread(each) for each in comparisons], 0.5),
         "predicted_p50_over_quiet": quantile([c.predicted.p50_ns / c.predicted.quiet_ns for c in comparisons], 0.5),
         **phases,

@@ -40,6 +40,7 @@ def _row(each: LoaderComparison) -> dict[str, Any]:
             "load": each.load_ns / 1e3,
             "relocation": each.relocation_ns / 1e3,
         },
+        "disturbed": each.measured.disturbed,
         "error": each.error,
         "quiet_error": each.quiet_error,
         "floor": _finite(each.floor),
@@ -55,20 +56,26 @@ def loader_text(done: LoaderValidation) -> str:
         lines.append(
             f"{each.name[:28]:28}{len(each.image.libraries):5}{each.measured.p50_ns('total') / 1e3:9.0f}"
             f"{each.predicted.p50_ns / 1e3:10.0f}{_percent(each.error):>7}"
-            f"{each.floor:6.0%}{_percent(each.quiet_error):>7}{load:>6}{relocation:>7}"
+            f"{_floor(each.floor):>6}{_percent(each.quiet_error):>7}{load:>6}{relocation:>7}"
         )
     total = loader_summary(done.comparisons)
     lines += [
         f"{total['n']} compared (p50, us): median error {total['median_error']:.1%}, "
-        f"worst {total['worst_error']:.1%} ({total['worst']}); median floor {total['median_floor']:.1%}",
+        f"worst {total['worst_error']:.1%} ({total['worst']}); median floor {_floor(float(total['median_floor']))}",
         f"without spread: median {total['median_quiet_error']:.1%}, worst {total['worst_quiet_error']:.1%} "
         f"({total['worst_quiet']})",
+        f"{total['disturbed_runs']} runs left out that other tasks disturbed",
         f"p50 over quiet: measured {total['measured_p50_over_quiet']:.3f}, "
         f"predicted {total['predicted_p50_over_quiet']:.3f}",
         f"too low in {total['too_low']:.0%}; median of the load alone {total['median_load_error']:+.0%}, "
         f"of relocation alone {total['median_relocation_error']:+.0%} (ln predicted / measured)",
     ]
     return "\n".join([*lines, *(f"skipped {case}: {why}" for case, why in done.skipped)])
+
+
+def _floor(value: float) -> str:
+    """A dash where too few runs were left for two halves."""
+    return f"{value:.1%}" if math.isfinite(value) else "-"
 
 
 def _percent(error: float) -> str:

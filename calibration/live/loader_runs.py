@@ -35,12 +35,15 @@ class LoaderRuns:
 
     Attributes:
         path: the program; bind_now: whether LD_BIND_NOW was set.
-        samples_ns: by phase (`total`, and of it `relocation` and `load`), a value a run.
+        samples_ns: by phase (`total`, and of it `relocation` and `load`), a value an undisturbed run.
+        disturbed: runs left out because another task took the CPU from the program (an involuntary switch): ld.so times
+            itself by the clock, not by its own CPU time.
     """
 
     path: str
     bind_now: bool
     samples_ns: Mapping[str, tuple[float, ...]]
+    disturbed: int = 0
 
     def p50_ns(self, phase: str) -> float:
         """Median of a phase; NaN without a run."""
@@ -77,31 +80,40 @@ def run_loaders(
     """
     rate_hz = ticks_per_second()
     found: list[dict[str, list[float]]] = [{phase: [] for phase in PHASES} for _ in programs]
+    disturbed = [0] * len(programs)
     dice = random.Random(seed)
     with tempfile.TemporaryFile() as output:
         for turn in range(-2, runs):
             for index in dice.sample(range(len(programs)), len(programs)):
                 path, bind_now = programs[index]
-                cycles = _statistics(path, bind_now, output.fileno())
-                if turn >= 0 and cycles is not None:
+                cycles, switches = _statistics(path, bind_now, output.fileno())
+                if turn >= 0 and switches:
+                    disturbed[index] += 1
+                elif turn >= 0 and cycles is not None:
                     for phase in PHASES:
                         found[index][phase].append(cycles[phase] * LOST_DIGIT / rate_hz * 1e9)
             if progress is not None:
                 progress(f"loader: turn {max(turn, 0) + 1} of {runs}")
     return [
-        LoaderRuns(path=path, bind_now=bind_now, samples_ns={name: tuple(each) for name, each in values.items()})
-        for (path, bind_now), values in zip(programs, found, strict=True)
+        LoaderRuns(
+            path=path,
+            bind_now=bind_now,
+            samples_ns={name: tuple(each) for name, each in values.items()},
+            disturbed=lost,
+        )
+        for (path, bind_now), values, lost in zip(programs, found, disturbed, strict=True)
     ]
 
 
-def _statistics(path: str, bind_now: bool, output: int) -> dict[str, int] | None:
-    """Figures as printed by one run; None if it printed none."""
+def _statistics(path: str, bind_now: bool, output: int) -> tuple[dict[str, int] | None, int]:
+    """Figures as printed by one run, None if it printed none; and its involuntary context switches."""
     more = {"LD_BIND_NOW": "1"} if bind_now else {}
     environ = loader_environ(LD_DEBUG="statistics", **more)
     os.ftruncate(output, 0)
     os.lseek(output, 0, os.SEEK_SET)
     child = os.posix_spawn(path, [Path(path).name], environ, file_actions=[(os.POSIX_SPAWN_DUP2, output, 2)])
-    os.waitpid(child, 0)
+    _, _, usage = os.wait4(child, 0)
     text = os.pread(output, 1 << 16, 0)
     figures = {phase: pattern.search(text) for phase, pattern in _FIGURES.items()}
-    return {phase: int(match.group(1)) for phase, match in figures.items() if match} if all(figures.values()) else None
+    printed = {phase: int(match.group(1)) for phase, match in figures.items() if match}
+    return (printed if len(printed) == len(PHASES) else None), usage.ru_nivcsw
