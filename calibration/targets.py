@@ -6,12 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
-from itertools import pairwise
+from dataclasses import astuple, dataclass, fields
+from itertools import chain, pairwise
 from pathlib import Path
 
 from calibration.build import BENCH_DIR, Builder
 from calibration.errors import BadInput
+from model.units import PAGE_BYTES
 
 _COMMON = ("-O2", "-std=gnu11", "-fno-stack-protector", "-Wl,-e,stamp_start", "-Wl,-z,now")
 #: All start at an entry of their own that takes the time; *_glibc, static_pie and dynamic_main then go on into libc.
@@ -39,6 +40,11 @@ class TargetSpec:
         rel_spread: pages over which these are spread (0: densely packed).
         lookups: symbolic references of each, all to distinct symbols that the last library defines, so that a look-up
             passes the program and every library.
+        repeats: further references to each of these symbols, next to the first, so that the loader's cache serves them.
+        name_bytes: least length of the names of exports and symbolic references.
+        bss_pages: pages of bss of each, an anonymous vma of its own.
+        distinct: 1: each library refers to symbols of its own, so that what a look-up reads was not read before.
+        by_name: 1: the program knows its libraries by name alone, and they are found through its RPATH.
     """
 
     kind: str
@@ -47,6 +53,14 @@ class TargetSpec:
     relative: int = 0
     rel_spread: int = 0
     lookups: int = 0
+    repeats: int = 0
+    name_bytes: int = 0
+    bss_pages: int = 0
+    distinct: int = 0
+    by_name: int = 0
+
+
+_COUNTS = tuple(each.name for each in fields(TargetSpec) if each.name != "kind")
 
 
 def target_of(args: Sequence[str]) -> TargetSpec | None:
@@ -62,7 +76,7 @@ def target_of(args: Sequence[str]) -> TargetSpec | None:
     if kind not in KINDS:
         raise BadInput(f"--target {kind}", "no such target", "one of: " + " ".join(KINDS))
     counts: dict[str, int] = {}
-    for name in ("libs", "exports", "relative", "rel_spread", "lookups"):
+    for name in _COUNTS:
         text = given.get("--" + name.replace("_", "-"), "0")
         if not text.isdecimal():
             raise BadInput(f"--{name} {text}", "not a number", "give a count")
@@ -73,27 +87,38 @@ def target_of(args: Sequence[str]) -> TargetSpec | None:
 def library_source(spec: TargetSpec, index: int) -> str:
     """Assembly of one library: exports, symbolic references, relative relocations."""
     lines = ["    .text"]
-    names = [f"export_{index}_{i}" for i in range(spec.exports)]
+    names = [_padded(f"export_{index}_{i}", spec) for i in range(spec.exports)]
+    of = range(spec.libs) if spec.distinct else (0,)
+    targets = [[_padded(f"target_{group}_{i}", spec) for i in range(spec.lookups)] for group in of]
     if index == spec.libs - 1:
-        names += [f"target_{i}" for i in range(spec.lookups)]
+        names += chain.from_iterable(targets)
     for name in names:
         lines += [f"    .globl {name}", f"    .type {name}, %function", f"{name}:", "    ret", f"    .size {name}, 1"]
     lines += ["    .data", "    .balign 8", "anchor:", "    .quad 0"]
-    lines += [f"    .quad target_{i}" for i in range(spec.lookups)]
+    lines += [f"    .quad {name}" for name in targets[index % len(targets)] for _ in range(1 + spec.repeats)]
     pages = max(spec.rel_spread, 1)
     for page in range(pages):
         if spec.rel_spread:
             lines.append("    .balign 4096")
         lines += ["    .quad anchor"] * (spec.relative * (page + 1) // pages - spec.relative * page // pages)
+    if spec.bss_pages:
+        lines += ["    .bss", f"    .space {spec.bss_pages * PAGE_BYTES}"]
     lines.append('    .section .note.GNU-stack,"",%progbits')
     return "\n".join(lines) + "\n"
+
+
+def _padded(name: str, spec: TargetSpec) -> str:
+    """A name of at least the length asked for; what tells it from others stands at its end, as in C++."""
+    kind, _, number = name.partition("_")
+    return f"{kind}_".ljust(spec.name_bytes - len(number), "n") + number
 
 
 def _build_library(builder: Builder, spec: TargetSpec, index: int, scratch: Path, final: Path) -> Path:
     source, made = scratch / f"lib{index:03d}.s", scratch / f"lib{index:03d}.so"
     source.write_text(library_source(spec, index))
     # a name with a slash is opened as it is: no search path is tried
-    builder.compile([*_LIBRARY_FLAGS, f"-Wl,-soname,{final / made.name}", "-o", str(made), str(source)])
+    soname = made.name if spec.by_name else str(final / made.name)
+    builder.compile([*_LIBRARY_FLAGS, f"-Wl,-soname,{soname}", "-o", str(made), str(source)])
     return made
 
 
@@ -107,6 +132,8 @@ def build_target(spec: TargetSpec, builder: Builder) -> Path:
     source = BENCH_DIR / "targets" / "target.c"
     texts = (source.read_text(), (BENCH_DIR / "stamp.h").read_text(), library_source(spec, max(spec.libs - 1, 0)))
     flags = (*_COMMON, *KINDS[spec.kind])
+    if spec.by_name:
+        flags += ("-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN")
     key = builder.key(*texts, *flags, *_LIBRARY_FLAGS, repr(astuple(spec)))
     final = builder.make_folder("targets") / f"{spec.kind}-{key}"
     if (final / "target").exists():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
+from experiments.elf_prices import Start
 from model.elf_image import ElfImage, ElfObject
+from model.units import NS_PER_US
+from model.userland.ldso import loader_system_calls
 
 SCHEMA = "spawncost.elf/1"
 _TOTALS = (
@@ -20,6 +25,7 @@ _IMAGE = ("vdso_lookups", "malloc_lookups", "tunable_lookups", "ifunc_vdso_looku
 _SUMMED = (
     "bloom_rejections",
     "string_compares",
+    "lookup_name_bytes",
     "other_relocations",
     "irelative_relocations",
     "copy_relocations",
@@ -42,7 +48,8 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     """Everything that an image holds as one JSON document (schema `spawncost.elf/1`).
 
     Totals are those of start-up over all objects; `symbol_lookups`, `symbol_cache_hits` and `relative_relocations` are
-    LD_DEBUG=statistics' number of relocations, from cache, relative. `interpreter` is what the kernel opens next: the
+    LD_DEBUG=statistics' number of relocations, from cache, relative; `loader_system_calls` leave out the mappings of
+    ld.so's own heap. `interpreter` is what the kernel opens next: the
     `#!` interpreter of a script, PT_INTERP of a dynamic program, null for a static one; `interpreters` is the whole
     chain. `libraries` are the shared libraries in scope order, `program` and `loader` the two other objects.
     """
@@ -56,6 +63,7 @@ def elf_document(image: ElfImage) -> dict[str, object]:
         "interpreter": chain[0] if chain else None,
         "interpreters": chain,
         "executable": image.executable,
+        "secure": image.secure,
         "bind_now": image.bind_now,
         "glibc": image.glibc or None,
         "argv0": image.argv0,
@@ -64,10 +72,46 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     }
     document |= {name: getattr(image, name) for name in (*_TOTALS, *_IMAGE)}
     document |= {name: sum(getattr(each, name) for each in image.objects) for name in _SUMMED}
+    calls = loader_system_calls(image)
+    document |= {"loader_system_calls": sum(calls.values()), "loader_system_calls_by_name": calls}
     document["program"] = object_row(program) if program else None
     document["loader"] = object_row(loader) if loader else None
     document["libraries"] = [object_row(each) for each in image.libraries]
     return document
+
+
+def start_record(start: Start, *, machine: str, caller: str, what_if: Sequence[str] = ()) -> dict[str, Any]:
+    """What `elf` adds to the document under `start`: the prices of the start in parts, the dearest first.
+
+    Times in microseconds, undisturbed: `main_us` from the call of execve to `_start`, `loader_us` of it in ld.so,
+    `whole_us` to the end of a process whose main returns at once, which is the sum of the parts.
+    """
+    return {
+        "machine": machine,
+        "caller": caller,
+        "what_if": list(what_if),
+        "main_us": _us(start.main_ns),
+        "main_stderr_us": _us(start.stderr_ns),
+        "loader_us": _us(start.loader_ns),
+        "whole_us": _us(start.whole_ns),
+        "parts": [
+            {
+                "name": part.name,
+                "object": part.of_object,
+                "us": _us(part.ns),
+                "share": float(f"{part.ns / start.whole_ns:.4g}"),
+                "breakdown_us": {
+                    name: _us(each) for name, each in sorted(part.breakdown_ns.items(), key=lambda item: -item[1])
+                },
+                "counts": {name: float(f"{count:.7g}") for name, count in part.counts.items()},
+            }
+            for part in start.parts
+        ],
+    }
+
+
+def _us(elapsed_ns: float) -> float:
+    return float(f"{elapsed_ns / NS_PER_US:.7g}")
 
 
 def object_row(each: ElfObject) -> dict[str, object]:

@@ -23,6 +23,7 @@ _ELF_TOTALS = (
     "relr_relocations",
     "dirtied_pages",
     "constructors",
+    "loader_system_calls",
 )
 
 
@@ -131,17 +132,37 @@ def warning_lines(documents: Sequence[Document]) -> list[str]:
 
 
 def elf_text(document: Document) -> str:
-    """What `spawncost elf` prints: totals, then an object a line."""
+    """What `spawncost elf` prints: totals, then the parts of the start, dearest first, objects with their counts."""
     lines = [document["path"], *(f"  {name:<22} {_plain(document[name])}" for name in _ELF_TOTALS), ""]
-    lines += [f"{'object':<28} {'look-ups':>8} {'relative':>8} {'relr':>7} {'dirtied':>7} {'vmas':>5} {'size':>9}"]
-    for each in [document["program"], document["loader"], *document["libraries"]]:
-        if each is not None:
-            lines += [
-                f"{each['name'][:28]:<28} {each['symbol_lookups']:>8} {each['relative_relocations']:>8} "
-                f"{each['relr_relocations']:>7} {each['dirtied_pages']:>7} {each['vmas']:>5} "
-                f"{size(each['file_bytes']):>9}"
-            ]
+    objects = [each for each in (document["program"], document["loader"], *document["libraries"]) if each is not None]
+    head = f"{'look-ups':>8} {'relative':>8} {'dirtied':>7} {'vmas':>5} {'size':>8}"
+    if "start" not in document:
+        lines += [f"{'object':<28} {head}", *(f"{each['name'][:28]:<28} {_counts(each)}" for each in objects)]
+        return "\n".join(lines) + "\n"
+    start, rows = document["start"], {each["name"]: each for each in objects}
+    lines += [f"{'part of the start':<22} {'time':>8} {'share':>5} {head}"]
+    for part in start["parts"]:
+        counts = _counts(rows[part["name"]]) if part["object"] else f"  {next(iter(part['breakdown_us']))} first"
+        lines += [f"{part['name'][:22]:<22} {duration(part['us']):>8} {part['share']:>5.0%} {counts}".rstrip()]
+    lines += ["", *_start_lines(start)]
     return "\n".join(lines) + "\n"
+
+
+def _counts(each: Document) -> str:
+    relative = each["relative_relocations"] + each["relr_relocations"]
+    return (
+        f"{each['symbol_lookups']:>8} {relative:>8} {each['dirtied_pages']:>7} {each['vmas']:>5} "
+        f"{size(each['file_bytes']):>8}"
+    )
+
+
+def _start_lines(start: Document) -> Iterator[str]:
+    """Totals of a start and on what they rest."""
+    asked = " " + " ".join(start["what_if"]) if start["what_if"] else ""
+    yield f"execve to _start{asked}: {duration(start['main_us'])} (standard error {duration(start['main_stderr_us'])})"
+    yield f"  of it in ld.so: {duration(start['loader_us'])}"
+    yield f"  to the end of an empty main: {duration(start['whole_us'])}"
+    yield f"  undisturbed, {start['caller']} caller, warm page cache; prices of {start['machine']}"
 
 
 def _plain(content: Any) -> str:

@@ -58,6 +58,8 @@ class ElfObject:
     """Probes that ended at the bloom word."""
     string_compares: int = 0
     """strcmp calls of check_match."""
+    lookup_name_bytes: int = 0
+    """Length of all names looked up: what _dl_lookup_symbol_x hashes, and compares once where it finds them."""
     other_relocations: int = 0
     """Applied without look-up and outside the RELACOUNT block: local and hidden symbols, stray RELATIVE ones."""
     irelative_relocations: int = 0
@@ -92,6 +94,12 @@ class ElfObject:
     """stat calls of the search for directories not known yet."""
     path_components: int = 0
     """Components that the path walk passes, those of symbolic links included."""
+    header_preads: int = 0
+    """pread64 calls for program headers that lie beyond the first 832 bytes, which a library's open reads at once."""
+    over_aligned: bool = False
+    """Its segments ask for more than page alignment: the loader reserves more than it needs and unmaps both ends."""
+    holes: bool = False
+    """Its segments leave holes, which the loader takes all access from with one mprotect."""
     from_cache: bool = False
     """Found through /etc/ld.so.cache."""
     in_scope: bool = True
@@ -105,6 +113,11 @@ class ElfObject:
     def vmas(self) -> int:
         """All vmas of the object."""
         return self.file_vmas_clean + self.file_vmas_dirtied + self.anon_vmas
+
+
+def loader_constructors(each: ElfObject) -> int:
+    """Constructors of an object that ld.so runs (glibc elf/dl-init.c:_dl_init); libc runs the executable's others."""
+    return each.preinit_constructors if each.role == "executable" else each.constructors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +154,14 @@ class ElfImage:
     tables_bytes: int = 0
     """Bytes of relocation tables that start-up walks, all objects together."""
 
+    secure: bool = False
+    """AT_SECURE: the file changes user, group or capabilities; the loader heeds no LD_LIBRARY_PATH and LD_PRELOAD."""
+    maps_cache: bool = False
+    """The loader maps /etc/ld.so.cache."""
+    preload_file: bool = False
+    """There is an /etc/ld.so.preload, which it reads."""
+    origin_reads: int = 0
+    """readlink calls for the executable's $ORIGIN."""
     vdso_lookups: int = 0
     """Look-ups in the vdso (setup_vdso_pointers)."""
     malloc_lookups: int = 0
@@ -184,8 +205,7 @@ class ElfImage:
     @property
     def constructors(self) -> int:
         """Constructors that ld.so runs before `_start`: of libraries all, of the executable DT_PREINIT_ARRAY."""
-        preinit = self.objects[0].preinit_constructors if self.loader is not None else 0
-        return preinit + sum(each.constructors for each in self.objects if each.role != "executable")
+        return sum(loader_constructors(each) for each in self.objects) if self.loader is not None else 0
 
     @property
     def libraries(self) -> tuple[ElfObject, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,28 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from calibration.capture import elf_layout as layout
+from calibration.capture.credentials import is_secure
 from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
-from calibration.capture.elf_headers import unreadable
 from calibration.capture.elf_program import (
     PRELOAD_FILE,
     Environment,
     Member,
     glibc_version,
     is_musl,
-    is_secure,
     load_program,
     loader_environment,
     parse_version,
     scope_of,
 )
 from calibration.capture.loader_search import path_components
+from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
+from calibration.capture.script import read_script
 from calibration.capture.symbols import STT_GNU_IFUNC, bind
-from calibration.errors import BadInput
 from model.elf_image import ElfImage, ElfObject, Kind
 
-SCRIPT_HEAD_BYTES = 256  # BINPRM_BUF_SIZE
-MAX_REWRITES = 5  # fs/exec.c:exec_binprm
 CACHED_IMAGES = 32
 VDSO_NAMES = (b"time", b"gettimeofday")
 """Functions of libc whose IFUNC resolver asks the vdso."""
@@ -42,23 +39,14 @@ Signature = tuple[tuple[str, int, int, int], ...]
 _images: OrderedDict[tuple[object, ...], tuple[Signature, ElfImage]] = OrderedDict()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """What `#!` lines make of a path (fs/binfmt_script.c:load_script)."""
-
-    interpreters: tuple[str, ...]
-    arguments: tuple[str, ...]
-    """Between argv[0] and the caller's own arguments."""
-    program: str
-    """The ELF file that is mapped in the end."""
-
-
 def capture_elf(
     path: str | os.PathLike[str],
     *,
     bind_now: bool | None = None,
     environ: Mapping[str, str] | None = None,
     glibc: str | None = None,
+    linked: Relinked = AS_LINKED,
+    no_new_privs: bool | None = None,
 ) -> ElfImage:
     """Read a program, its interpreter and all its libraries, and count what kernel and loader will do.
 
@@ -67,6 +55,8 @@ def capture_elf(
         bind_now: True as with LD_BIND_NOW=1, False as without; None takes it from `environ`.
         environ: environment of the new program; default this process's own.
         glibc: version whose loader rules count, such as "2.31"; default what the interpreter says.
+        linked: what is to be counted is not the files as they are but as they would be, linked otherwise.
+        no_new_privs: of the caller; None: as this process has it.
 
     Raises:
         BadInput: not found, no regular file, unreadable, truncated, neither ELF nor script, for another machine,
@@ -75,12 +65,13 @@ def capture_elf(
     name = os.fspath(path)
     environ = os.environ if environ is None else environ
     relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
-    key = (name, Path.cwd(), bind_now, relevant, glibc)
+    key = (name, Path.cwd(), bind_now, relevant, glibc, linked, no_new_privs)
     known = _images.get(key)
     if known is not None and known[0] == _signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    image, files = _capture(name, bind_now, environ, glibc)
+    how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, no_new_privs=no_new_privs)
+    image, files = _capture(name, environ, how)
     _images[key] = (_signature(files), image)
     while len(_images) > CACHED_IMAGES:
         _images.popitem(last=False)
@@ -99,9 +90,17 @@ def _signature(paths: Iterable[str]) -> Signature:
     return tuple(rows)
 
 
-def _capture(
-    path: str, bind_now: bool | None, environ: Mapping[str, str], glibc: str | None
-) -> tuple[ElfImage, list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """The arguments of `capture_elf` that say how to count."""
+
+    bind_now: bool | None
+    glibc: str | None
+    linked: Relinked
+    no_new_privs: bool | None
+
+
+def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfImage, list[str]]:
     script = read_script(path)
     opened = [path, *script.interpreters]
     program = read_elf(script.program)
@@ -122,54 +121,12 @@ def _capture(
     if not program.interpreter:
         member = Member(elf=program, role="executable", name=Path(script.program).name, names=set())
         return _static_image(common, member), [*opened, program.path]
-    environment = loader_environment(environ, secure=is_secure(script.program))
-    if bind_now is not None:
-        environment = replace(environment, bind_now=bind_now)
-    image, members = _dynamic_image(common, program, environment, glibc)
+    secure = is_secure(script.program, no_new_privs=how.no_new_privs)
+    environment = loader_environment(environ, secure=secure)
+    if how.bind_now is not None:
+        environment = replace(environment, bind_now=how.bind_now)
+    image, members = _dynamic_image(common, program, environment, how)
     return image, [*opened, "/etc/ld.so.cache", PRELOAD_FILE, *(each.elf.path for each in members)]
-
-
-def read_script(path: str) -> Script:
-    """Follow `#!` lines to an ELF file.
-
-    Raises:
-        BadInput: not found, no regular file, unreadable, a script nested too deeply or without interpreter.
-    """
-    interpreters: list[str] = []
-    arguments: list[str] = []
-    current = path
-    for _ in range(MAX_REWRITES + 1):
-        head = _head(current, path)
-        if head[:2] != b"#!":
-            return Script(interpreters=tuple(interpreters), arguments=tuple(arguments), program=current)
-        interpreter, argument = _script_line(head, current)
-        arguments = [*argument, current, *arguments]
-        interpreters.append(interpreter)
-        current = interpreter
-    raise BadInput(path, f"its script interpreters are nested more than {MAX_REWRITES} deep", "name the program itself")
-
-
-def _head(path: str, shown: str) -> bytes:
-    if path != shown and not Path(path).exists():
-        raise BadInput(shown, f"its interpreter {path} cannot be found", "correct its #! line or install it")
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise BadInput(path, "is not a regular file", "name an ELF program or a script")
-        with Path(path).open("rb") as stream:
-            return stream.read(SCRIPT_HEAD_BYTES)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
-
-
-def _script_line(head: bytes, path: str) -> tuple[str, list[str]]:
-    line, newline, _ = head[2:].partition(b"\n")
-    line = line.partition(b"\0")[0].strip(b" \t")
-    name, separator, rest = line.replace(b"\t", b" ").partition(b" ")
-    cut = not newline and len(head) == SCRIPT_HEAD_BYTES and not separator
-    if not name or cut:
-        why = "its #! line names no interpreter" if not name else "its #! line is longer than 256 bytes"
-        raise BadInput(path, why, "correct its #! line")
-    return os.fsdecode(name), [os.fsdecode(line[len(name) + 1 :].strip(b" \t"))] if rest.strip(b" ") else []
 
 
 def _static_image(common: ElfImage, member: Member) -> ElfImage:
@@ -183,33 +140,38 @@ def _static_image(common: ElfImage, member: Member) -> ElfImage:
 
 
 def _dynamic_image(
-    common: ElfImage, program: ElfFile, environment: Environment, glibc: str | None
+    common: ElfImage, program: ElfFile, environment: Environment, how: _Reading
 ) -> tuple[ElfImage, list[Member]]:
-    told = glibc or glibc_version(program.interpreter)
+    told = how.glibc or glibc_version(program.interpreter)
     version = parse_version(told)
-    members, interpreter = load_program(program, common.path, environment, version)
+    loaded = load_program(program, common.path, environment, version)
+    members, interpreter = loaded.members, loaded.interpreter
     musl = is_musl(program.interpreter)
-    scope = [
-        ScopeObject(
-            elf=each.elf,
-            lazy=not (musl or environment.bind_now or each.elf.bind_now or each is interpreter),
-            executable=each.role == "executable",
-        )
-        for each in members
-    ]
+    for each in members:
+        each.elf = each.elf if each is interpreter else relinked(each.elf, how.linked)
+
+    def lazy(each: Member) -> bool:
+        at_once = environment.bind_now or (each.elf.bind_now and not how.linked.lazy)
+        return not (musl or at_once or each is interpreter)
+
+    scope = [ScopeObject(elf=each.elf, lazy=lazy(each), executable=each.role == "executable") for each in members]
     bound = bind(scope, glob_dat_class=CLASS_EXTERN_PROTECTED_DATA if version < (2, 36) else 0)
     results = {id(member): (result, each.lazy) for member, result, each in zip(members, bound, scope, strict=True)}
     listed = scope_of(members, interpreter)
     objects = []
     for member in listed:
-        result, lazy = results.get(id(member), (Bound(), False))
-        objects.append(replace(_object(member, result, lazy=lazy), in_scope=id(member) in results))
+        result, is_lazy = results.get(id(member), (Bound(), False))
+        objects.append(replace(_object(member, result, lazy=is_lazy), in_scope=id(member) in results))
     image = replace(
         common,
         objects=tuple(objects),
         bind_now=objects[0].bind_now,
         glibc=told,
         tables_bytes=sum(_tables_bytes(each.elf) for each in listed),
+        secure=environment.secure,
+        maps_cache=loaded.maps_cache,
+        preload_file=Path(PRELOAD_FILE).is_file(),
+        origin_reads=int(any("$ORIGIN" in each.replace("{", "") for each in (program.rpath, program.runpath))),
         vdso_lookups=0 if musl else 6 if version >= (2, 41) else 5,
         malloc_lookups=4 if version >= (2, 32) and objects[1].in_scope and not musl else 0,
         tunable_lookups=_tunable_lookups(scope, version),
@@ -258,6 +220,7 @@ def _object(member: Member, bound: Bound, *, lazy: bool) -> ElfObject:
         lookup_probes=bound.lookup_probes,
         bloom_rejections=bound.bloom_rejections,
         string_compares=bound.string_compares,
+        lookup_name_bytes=bound.lookup_name_bytes,
         other_relocations=bound.other_relocations,
         irelative_relocations=bound.irelative_relocations,
         copy_relocations=bound.copy_relocations,

@@ -47,17 +47,19 @@ from calibration.capture.elf_tables import (
     SysvHash,
     TableReader,
     Version,
-    decode_relr,
     read_gnu_hash,
     read_rela,
     read_symbols,
     read_sysv_hash,
     read_versions,
+    string_at,
 )
+from calibration.capture.relr import read_relr
 from calibration.errors import BadInput
 
 DT_NEEDED, DT_STRSZ, DT_SONAME, DT_RPATH, DT_SYMBOLIC, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS = 1, 10, 14, 15, 16, 24, 29, 30
 DT_RELRSZ, DT_RELR, DT_RELACOUNT, DT_FLAGS_1 = 35, 36, 0x6FFFFFF9, 0x6FFFFFFB
+ARRAY_SIZES = (27, 33)  # DT_INIT_ARRAYSZ, DT_PREINIT_ARRAYSZ
 DT_AUXILIARY, DT_FILTER = 0x7FFFFFFD, 0x7FFFFFFF
 NEEDED_TAGS = (DT_NEEDED, DT_AUXILIARY, DT_FILTER)
 DF_SYMBOLIC, DF_BIND_NOW, DF_1_NOW, DF_1_NODEFLIB = 0x2, 0x8, 0x1, 0x800
@@ -85,6 +87,8 @@ class ElfFile:
     """Tag to address of the entry that `dynamic` has."""
     needed: tuple[tuple[int, str], ...] = ()
     """DT_NEEDED, DT_AUXILIARY and DT_FILTER in file order: tag and name."""
+    headers_end: int = 0
+    """Offset behind the program headers."""
     soname: str = ""
     rpath: str = ""
     runpath: str = ""
@@ -121,9 +125,7 @@ class ElfFile:
 
     def name_of(self, symbol: int) -> bytes:
         """Name of one dynamic symbol."""
-        start = int(self.symbols["name"][symbol])
-        end = self.strings.find(b"\0", start)
-        return self.strings[start:end] if end >= 0 else b""
+        return string_at(self.strings, int(self.symbols["name"][symbol])) or b""
 
 
 def read_elf(path: str, shown: str | None = None) -> ElfFile:
@@ -173,8 +175,8 @@ def _read(stream: BinaryIO, path: str, shown: str, size: int) -> ElfFile:
     loads = tuple(program_segment(each, shown, size) for each in headers if each["p_type"] == "PT_LOAD")
     if not loads:
         raise damaged(shown, "has no PT_LOAD segment")
-    if any(later.vaddr < sooner.vaddr for sooner, later in itertools.pairwise(loads)):
-        raise damaged(shown, "has PT_LOAD segments out of order")
+    if any(later.vaddr < sooner.vaddr + sooner.memory_bytes for sooner, later in itertools.pairwise(loads)):
+        raise damaged(shown, "has PT_LOAD segments that overlap or are out of order")
     ranges = tuple((each.vaddr, each.offset, each.file_bytes) for each in loads)
     reader = TableReader(stream=stream, file_bytes=size, ranges=ranges, shown=shown)
     return _assemble(reader, path, header, headers, loads)
@@ -197,7 +199,10 @@ def _dynamic(reader: TableReader, headers: list[Mapping[str, Any]]) -> _Dynamic:
         table = table[: int(ends[0])]
     rows = tuple((int(tag), int(value)) for tag, value in table)
     slots = {tag: header["p_vaddr"] + 16 * index for index, (tag, _) in enumerate(rows)}
-    return _Dynamic(tags=dict(rows), slots=slots, rows=rows)
+    tags = dict(rows)
+    if any(tags.get(tag, 0) > reader.file_bytes for tag in ARRAY_SIZES):
+        raise reader.damaged("has a table of constructors that is longer than itself")
+    return _Dynamic(tags=tags, slots=slots, rows=rows)
 
 
 def _strings(reader: TableReader, tags: Mapping[int, int]) -> bytes:
@@ -238,6 +243,7 @@ def _assemble(
         dynamic=tags,
         dynamic_slots=dynamic.slots,
         needed=tuple((tag, _text(reader, strings, value)) for tag, value in dynamic.rows if tag in NEEDED_TAGS),
+        headers_end=header["e_phoff"] + 56 * header["e_phnum"],
         soname=text(DT_SONAME),
         rpath=text(DT_RPATH),
         runpath=text(DT_RUNPATH),
@@ -256,13 +262,12 @@ def _with_tables(elf: ElfFile, reader: TableReader) -> ElfFile:
     if len(symbols) and int(symbols["name"].max()) >= len(elf.strings):
         raise reader.damaged("has a symbol whose name lies outside its string table")
     versions, needs, tables = read_versions(reader, tags, elf.strings)
-    relr_words = tags.get(DT_RELRSZ, 0) // 8 if DT_RELR in tags else 0
     return replace(
         elf,
         symbols=symbols,
         rela=rela,
         jmprel=jmprel,
-        relr=decode_relr(reader.array(tags.get(DT_RELR, 0), relr_words, "<u8")),
+        relr=read_relr(reader, tags[DT_RELR], tags.get(DT_RELRSZ, 0)) if DT_RELR in tags else NO_ADDRESSES,
         gnu_hash=gnu,
         sysv_hash=sysv,
         versym=reader.array(tags[DT_VERSYM], len(symbols), "<u2") if versions and DT_VERSYM in tags else None,
@@ -273,7 +278,7 @@ def _with_tables(elf: ElfFile, reader: TableReader) -> ElfFile:
 
 
 def _text(reader: TableReader, strings: bytes, start: int) -> str:
-    end = strings.find(b"\0", start)
-    if start >= len(strings) or end < 0:
+    name = string_at(strings, start)
+    if name is None:
         raise reader.damaged("has a name outside its string table")
-    return os.fsdecode(strings[start:end])
+    return os.fsdecode(name)

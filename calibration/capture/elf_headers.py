@@ -25,6 +25,7 @@ class Segment:
     file_bytes: int
     memory_bytes: int
     flags: int
+    align_bytes: int = PAGE_BYTES
 
     @property
     def writable(self) -> bool:
@@ -85,6 +86,7 @@ def program_segment(header: Mapping[str, Any], shown: str, size: int) -> Segment
         file_bytes=length,
         memory_bytes=header["p_memsz"],
         flags=header["p_flags"],
+        align_bytes=header["p_align"],
     )
 
 

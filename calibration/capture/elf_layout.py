@@ -20,6 +20,8 @@ from model.units import PAGE_BYTES
 
 FAULT_AROUND_BYTES = 65536  # mm/memory.c:FAULT_AROUND_BYTES, its default
 PROTECTION_BITS = 7
+READ_AT_OPEN_BYTES = 832  # glibc elf/dl-load.h:struct filebuf
+HEADER_PREADS = 2  # elf/dl-load.c:open_verify and _dl_map_object_from_fd
 MAX_COPIED_BYTES = 1 << 20
 DT_PLTGOT, DT_INIT, DT_DEBUG, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_PREINIT_ARRAYSZ = 3, 12, 21, 25, 27, 33
 ADJUSTED_TAGS = (4, 3, 5, 6, 36, 23, 0x6FFFFFF0, 0x6FFFFEF5, 7, DT_DEBUG)
@@ -212,6 +214,9 @@ def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject
         path=elf.path,
         role=role,
         load_segments=len(elf.segments),
+        header_preads=HEADER_PREADS if role == "library" and elf.headers_end > READ_AT_OPEN_BYTES else 0,
+        over_aligned=role == "library" and any(each.align_bytes > PAGE_BYTES for each in elf.segments),
+        holes=role == "library" and any(each.file and not each.flags for each in vmas),
         file_vmas_clean=sum(not each.dirtied for each in on_file),
         file_vmas_dirtied=sum(each.dirtied for each in on_file),
         anon_vmas=len(anonymous),

@@ -5,9 +5,7 @@ Plays glibc elf/dl-deps.c:_dl_map_object_deps; where a library is found is `load
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -64,6 +62,8 @@ class Environment:
     library_path: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
     bind_now: bool = False
+    secure: bool = False
+    """AT_SECURE: the loader takes nothing of the above but LD_BIND_NOW, and $ORIGIN only below its own directories."""
 
 
 def loader_environment(environ: Mapping[str, str], *, secure: bool) -> Environment:
@@ -76,15 +76,8 @@ def loader_environment(environ: Mapping[str, str], *, secure: bool) -> Environme
         library_path=tuple(re.split("[:;]", path)) if path else (),
         preload=(*preload, *_preload_file()),
         bind_now=bool(environ.get("LD_BIND_NOW", "")),
+        secure=secure,
     )
-
-
-def is_secure(path: str) -> bool:
-    """Whether execve would set AT_SECURE: the file changes user or group."""
-    status = Path(path).stat()
-    user = bool(status.st_mode & stat.S_ISUID) and status.st_uid != os.getuid()
-    group = bool(status.st_mode & stat.S_ISGID) and bool(status.st_mode & stat.S_IXGRP)
-    return user or (group and status.st_gid != os.getgid())
 
 
 def _preload_file() -> list[str]:
@@ -98,7 +91,7 @@ def _preload_file() -> list[str]:
 
 def glibc_version(path: str) -> str:
     """Version that an interpreter tells about itself, such as "2.36"; empty if it is no glibc."""
-    if not Path(path).exists():
+    if not Path(path).is_file():
         return ""
     found = re.search(rb"release version (\d+\.\d+)", _contents(path))
     return found.group(1).decode() if found else ""
@@ -129,10 +122,23 @@ def parse_version(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
-def load_program(
-    executable: ElfFile, shown: str, environment: Environment, glibc: tuple[int, int]
-) -> tuple[list[Member], Member]:
-    """Objects in scope order, and the interpreter (which stands among them where something needs it).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the loader has before it relocates.
+
+    Attributes:
+        members: objects in scope order.
+        interpreter: ld.so, which stands among them where something needs it.
+        maps_cache: whether ld.so.cache was needed, and is there.
+    """
+
+    members: list[Member]
+    interpreter: Member
+    maps_cache: bool
+
+
+def load_program(executable: ElfFile, shown: str, environment: Environment, glibc: tuple[int, int]) -> Loaded:
+    """Find and read all objects of a program.
 
     Raises:
         BadInput: interpreter or library missing, or one of the files unusable.
@@ -147,7 +153,7 @@ def load_program(
     while at < len(closure.scope):
         at = closure.take_needs(at)
     first.found = closure.lost
-    return closure.scope, interpreter
+    return Loaded(members=closure.scope, interpreter=interpreter, maps_cache=search.cache_mapped)
 
 
 def _search(
@@ -167,6 +173,7 @@ def _search(
         library_path=environment.library_path,
         capabilities=capabilities(cpu_flags(), glibc),
         directories=system_directories(contents),
+        secure=environment.secure,
         cache=cache_path(contents),
     )
 

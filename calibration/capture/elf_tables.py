@@ -38,8 +38,8 @@ DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = (
     0x6FFFFFFF,
 )
 VER_FLG_BASE = 1
-BITS_PER_WORD = 64
 MAX_VERSIONS = 32768  # vna_other and vd_ndx have 15 bits
+MAX_NAME_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,25 +192,6 @@ def read_rela(reader: TableReader, dynamic: Mapping[int, int]) -> tuple[Records,
     return reader.array(start, size // item, RELA_DTYPE), reader.array(jump, jump_size // item, RELA_DTYPE)
 
 
-def decode_relr(words: Addresses) -> Addresses:
-    """Addresses that DT_RELR relocates, in no particular order (glibc elf/dynamic-link.h:ELF_DYNAMIC_DO_RELR)."""
-    if len(words) == 0:
-        return words
-    bitmap = (words & 1).astype(bool)
-    index = np.arange(len(words))
-    last = np.maximum.accumulate(np.where(bitmap, -1, index))
-    known = bitmap & (last >= 0)
-    span = np.uint64(8 * (BITS_PER_WORD - 1))
-    steps = (index - last - 1)[known].astype(np.uint64)
-    base = words[last[known]] + np.uint64(8) + steps * span
-    maps = words[known]
-    parts = [words[~bitmap]]
-    for bit in range(1, BITS_PER_WORD):
-        chosen = (maps >> np.uint64(bit)) & np.uint64(1) != 0
-        parts.append(base[chosen] + np.uint64(8 * (bit - 1)))
-    return np.concatenate(parts)
-
-
 def read_symbols(reader: TableReader, dynamic: Mapping[int, int], hashed: int, *tables: Records) -> Records:
     """DT_SYMTAB: as many symbols as hash table, or relocations, speak of."""
     count = max([hashed] + [int(table["symbol"].max()) + 1 for table in tables if len(table)])
@@ -235,11 +216,17 @@ def read_versions(
     return versions, needs, extents
 
 
+def string_at(strings: bytes, start: int) -> bytes | None:
+    """The name at an offset of a string table; None if it lies outside, has no end, or is longer than 64 KiB."""
+    end = strings.find(b"\0", start, start + MAX_NAME_BYTES + 1) if start < len(strings) else -1
+    return strings[start:end] if end >= 0 else None
+
+
 def _string(reader: TableReader, strings: bytes, start: int) -> bytes:
-    end = strings.find(b"\0", start)
-    if start >= len(strings) or end < 0:
+    name = string_at(strings, start)
+    if name is None:
         raise reader.damaged("has a name outside its string table")
-    return strings[start:end]
+    return name
 
 
 def _fields(reader: TableReader, address: int, *sizes: int) -> list[int]:

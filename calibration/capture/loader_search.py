@@ -17,9 +17,12 @@ from pathlib import Path
 
 from calibration.capture.elf_file import DF_1_NODEFLIB, DT_FLAGS_1, ElfFile
 from calibration.capture.ld_so_cache import cached_path
+from calibration.errors import BadInput
 
 DEFAULT_DIRECTORIES = ("/lib64/", "/usr/lib64/", "/lib/", "/usr/lib/")
 MAX_SYMBOLIC_LINKS = 40
+MAX_FAILED_OPENS = 100_000
+"""Of one program's start; a search list that long is none that a linker or a person wrote."""
 HWCAPS_LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
     ("x86-64-v4", frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"))),
     ("x86-64-v3", frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"))),
@@ -116,8 +119,14 @@ class LibrarySearch:
     """Default directories, each with a slash at its end."""
     cache: str
     """ld.so.cache; empty: none is read."""
+    secure: bool = False
+    """AT_SECURE: a search directory with $ORIGIN counts only within the default ones."""
     known: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Directory and subdirectory to whether it exists, once the loader knows."""
+    tried: int = 0
+    """Opens that failed so far."""
+    cache_mapped: bool = False
+    """Whether a search came as far as the cache, which is mapped then if it is there."""
 
     def find(self, name: str, requesters: Sequence[ElfFile]) -> Found:
         """Find DT_NEEDED `name`; `requesters`: who needs it, who loaded that one, and so on up."""
@@ -154,8 +163,15 @@ class LibrarySearch:
 
     def _directories(self, parts: Sequence[str], owner: ElfFile) -> list[str]:
         """Search list as fillin_rpath makes it: expanded, one slash at the end, no directory twice; "" is the cwd."""
-        expanded = (self.expand(each, owner) for each in parts)
+        expanded = (self.expand(each, owner) for each in parts if self._trusted(each, owner))
         return list(dict.fromkeys(each.rstrip("/") + "/" if each else "" for each in expanded))
+
+    def _trusted(self, part: str, owner: ElfFile) -> bool:
+        """Whether a part of a search path counts (glibc elf/dl-load.c:is_trusted_path_normalize)."""
+        if not self.secure or "ORIGIN" not in part:
+            return True
+        path = os.path.normpath(self.expand(part, owner)) + "/"
+        return part.startswith(("$ORIGIN", "${ORIGIN}")) and path.startswith(self.directories)
 
     def _rpath(self, text: str, owner: ElfFile) -> list[str]:
         return self._directories(text.split(":"), owner) if text else []
@@ -181,12 +197,17 @@ class LibrarySearch:
                     self.known[directory, below] = True
                     return path
                 tally.opens += 1
+                self.tried += 1
+                if self.tried > MAX_FAILED_OPENS:
+                    remedy = "shorten its RPATH, RUNPATH or LD_LIBRARY_PATH"
+                    raise BadInput(self.executable.path, f"seeks libraries in over {MAX_FAILED_OPENS} places", remedy)
                 if directory.startswith("/") and (directory, below) not in self.known:
                     tally.stats += 1
                     self.known[directory, below] = Path(directory + below).is_dir()
         return ""
 
     def _from_cache(self, name: str, loader: ElfFile, tally: _Tally) -> str:
+        self.cache_mapped = self.cache_mapped or bool(self.cache and Path(self.cache).is_file())
         path = cached_path(name, self.capabilities.levels, self.cache) if self.cache else ""
         if not path:
             return ""

@@ -10,9 +10,11 @@ import numpy.typing as npt
 from calibration.capture.elf_file import ElfFile
 from calibration.capture.elf_tables import Records
 from calibration.capture.symbol_hash import Indices
+from calibration.errors import BadInput
 
 R_64, R_COPY, R_GLOB_DAT, R_JUMP_SLOT, R_RELATIVE, R_TLSDESC, R_IRELATIVE, R_RELATIVE64 = 1, 5, 6, 7, 8, 36, 37, 38
 TLS_TYPES = (16, 17, 18, R_TLSDESC)  # DTPMOD64, DTPOFF64, TPOFF64
+MAX_COPIES = 65536
 CLASS_PLT, CLASS_COPY, CLASS_EXTERN_PROTECTED_DATA = 1, 2, 4  # ELF_RTYPE_CLASS_*
 
 
@@ -34,6 +36,7 @@ class Bound:
     lookup_probes: int = 0
     bloom_rejections: int = 0
     string_compares: int = 0
+    lookup_name_bytes: int = 0
     other_relocations: int = 0
     irelative_relocations: int = 0
     copy_relocations: int = 0
@@ -71,12 +74,18 @@ def eager_relocations(each: ScopeObject, result: Bound) -> Records:
 def planned_lookups(
     elf: ElfFile, table: Records, result: Bound, glob_dat_class: int
 ) -> tuple[Indices, Indices, Indices]:
-    """Look-ups that an object needs: symbols, classes, and which look-up serves each of its global relocations."""
+    """Look-ups that an object needs: symbols, classes, and which look-up serves each of its global relocations.
+
+    Raises:
+        BadInput: more copy relocations than any program has.
+    """
     symbols = table["symbol"].astype(np.int64)
     info, other = elf.symbols["info"][symbols], elf.symbols["other"][symbols] & 3
     local = (info >> 4 == 0) | (other == 1) | (other == 2)
     result.other_relocations += int(np.count_nonzero(local))
     result.copy_relocations = int(np.count_nonzero(table["type"] == R_COPY))
+    if result.copy_relocations > MAX_COPIES:
+        raise BadInput(elf.path, f"has more than {MAX_COPIES} copy relocations", "name another program")
     table, symbols = table[~local], symbols[~local]
     kind = table["type"]
     classes = np.zeros(len(table), np.int64)

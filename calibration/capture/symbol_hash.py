@@ -7,24 +7,27 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibration.capture.elf_tables import MAX_NAME_BYTES
 from calibration.errors import BadInput
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 Hashes: TypeAlias = npt.NDArray[np.uint32]
 
-MAX_NAME_BYTES = 65536
+MAX_NAMES_BYTES = 64 << 20
 
 
 def name_lengths(strings: bytes, starts: Indices, path: str) -> Indices:
     """Bytes of the names that start at `starts` in a string table.
 
     Raises:
-        BadInput: a name of more than 64 KiB.
+        BadInput: a name of more than 64 KiB, or names of more than 64 MiB in all.
     """
     ends = np.flatnonzero(np.frombuffer(strings, np.uint8) == 0)
     lengths = ends[np.searchsorted(ends, starts)] - starts
     if len(lengths) and int(lengths.max()) > MAX_NAME_BYTES:
         raise BadInput(path, "has a symbol name of more than 64 KiB", "reinstall the file or name another one")
+    if int(lengths.sum()) > MAX_NAMES_BYTES:
+        raise BadInput(path, "looks up names of more than 64 MiB in all", "reinstall the file or name another one")
     return lengths
 
 

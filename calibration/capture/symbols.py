@@ -31,6 +31,9 @@ STT_TLS, STT_GNU_IFUNC, SHN_UNDEF, SHN_ABS = 6, 10, 0, 0xFFF1
 ALLOWED_TYPES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << STT_TLS | 1 << STT_GNU_IFUNC
 GLOBAL_BINDINGS = (1, 2, 10)  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
 MAX_CHAIN = 4096
+MAX_LOOKUPS = 2_000_000
+STEPS_PER_LOOKUP, SPARE_STEPS = 16, 1 << 20
+"""Chain words that one object may be asked for: far more than any linker's tables need, and bounded in time."""
 STILL_OPEN, PASSED_OVER = -1, -2
 
 
@@ -57,7 +60,7 @@ def bind(scope: Sequence[ScopeObject], *, glob_dat_class: int = 0) -> list[Bound
         glob_dat_class: class of GLOB_DAT relocations: `CLASS_EXTERN_PROTECTED_DATA` before glibc 2.36, 0 since.
 
     Raises:
-        BadInput: a hash chain or a symbol name longer than any linker makes.
+        BadInput: more look-ups, hash chains or symbol names longer than any linker makes.
     """
     bound = [Bound() for _ in scope]
     tables = [eager_relocations(each, result) for each, result in zip(scope, bound, strict=True)]
@@ -65,6 +68,8 @@ def bind(scope: Sequence[ScopeObject], *, glob_dat_class: int = 0) -> list[Bound
         planned_lookups(each.elf, table, result, glob_dat_class)
         for each, table, result in zip(scope, tables, bound, strict=True)
     ]
+    if sum(len(symbols) for symbols, _, _ in plans) > MAX_LOOKUPS:
+        raise BadInput(scope[0].elf.path, f"needs more than {MAX_LOOKUPS} symbol look-ups", "name another program")
     rows = _rows(scope, [symbols for symbols, _, _ in plans], [classes for _, classes, _ in plans], bound)
     for index, each in enumerate(scope):
         if each.elf.symbolic:
@@ -85,6 +90,7 @@ def _rows(scope: Sequence[ScopeObject], symbols: list[Indices], classes: list[In
         elf = each.elf
         starts = elf.symbols["name"][wanted].astype(np.int64)
         lengths = name_lengths(elf.strings, starts, elf.path)
+        result.lookup_name_bytes = int(lengths.sum())
         names.extend(elf.strings[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True))
         gnu.append(gnu_digests(elf.strings, starts, lengths))
         old.append(sysv_digests(elf.strings, starts, lengths) if sysv else np.zeros(len(wanted), np.uint32))
@@ -158,6 +164,7 @@ def _walk_gnu(walk: _Walk, table: GnuHash, open_rows: Indices) -> None:
         active, digest, symbol = active[alive], digest[alive], symbol[alive]
         if len(active) == 0:
             return
+        walk.step(len(active))
         at = symbol - table.first_symbol
         chain = table.chain[at]
         result.read.append(np.uint64(table.chain_address) + at.astype(np.uint64) * np.uint64(4))
@@ -165,7 +172,7 @@ def _walk_gnu(walk: _Walk, table: GnuHash, open_rows: Indices) -> None:
         walk.check(active[same], symbol[same])
         last = chain & np.uint32(1) != 0
         active, digest, symbol = active[~last], digest[~last], symbol[~last] + 1
-    raise BadInput(walk.elf.path, "has a hash chain without end", "reinstall the file or name another one")
+    raise walk.endless()
 
 
 def _walk_sysv(walk: _Walk, table: SysvHash, open_rows: Indices) -> None:
@@ -178,9 +185,10 @@ def _walk_sysv(walk: _Walk, table: SysvHash, open_rows: Indices) -> None:
         active, symbol = active[alive], symbol[alive]
         if len(active) == 0:
             return
+        walk.step(len(active))
         walk.check(active, symbol)
         symbol = table.chain[symbol].astype(np.int64)
-    raise BadInput(walk.elf.path, "has a hash chain without end", "reinstall the file or name another one")
+    raise walk.endless()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -196,10 +204,23 @@ class _Walk:
     passed_over: list[int] = field(default_factory=list)
     """Rows whose definition here is hidden: the loader goes on with the next object."""
 
+    steps: int = 0
+    """Chain words looked at."""
+
     @property
     def elf(self) -> ElfFile:
         """The object being asked."""
         return self.scope[self.target].elf
+
+    def endless(self) -> BadInput:
+        """BadInput for chains that no linker makes."""
+        return BadInput(self.elf.path, "has a hash chain without end", "reinstall the file or name another one")
+
+    def step(self, words: int) -> None:
+        """Count chain words; raises BadInput beyond what look-ups can need."""
+        self.steps += words
+        if self.steps > STEPS_PER_LOOKUP * len(self.rows.found) + SPARE_STEPS:
+            raise self.endless()
 
     def check(self, rows: Indices, symbols: Indices) -> None:
         """Try candidates; marks a row as found where its candidate fits and is visible."""

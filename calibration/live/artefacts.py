@@ -45,6 +45,25 @@ def c_parent() -> Path:
     return _cached(f"c-{key}", make) / "spawn_loop"
 
 
+def tsc_rate_program() -> Path:
+    """The compiled program that prints the rate of the time stamp counter.
+
+    Raises:
+        BadInput: no C compiler, one that refuses the source (no x86-64), or a cache that cannot be written.
+    """
+    builder = Builder()
+    source = _HERE / "tsc_rate.c"
+
+    def make(folder: Path) -> None:
+        try:
+            builder.compile(["-O2", "-o", str(folder / "tsc_rate"), str(source)])
+        except BuildError as error:
+            why = f"the time stamp counter cannot be read: {error}"
+            raise BadInput(builder.compiler.command[0], why, "validate on x86-64, with gcc") from error
+
+    return _cached(f"tsc-{builder.key(source.read_text())}", make) / "tsc_rate"
+
+
 def find_java(runtime: str) -> Path:
     """The java launcher: `runtime` if given, else the one on PATH, links followed.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,8 +16,11 @@ from calibration.capture.sizes import parse_size
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile, find_machine
+from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, Prelink, Relr, Static
 from experiments.scenarios import (
     DEFAULT_PARENT,
+    DEFAULT_TARGET,
+    Notice,
     Question,
     adjusted,
     flags_of,
@@ -27,6 +30,8 @@ from experiments.scenarios import (
     rules_of,
     target_of,
 )
+from experiments.what_if import AS_IT_IS, WhatIf, image_if, machine_if, notices_if
+from model.elf_image import ElfImage
 from model.process import Process
 
 _SYNTHETIC = ("vmas", "threads", "fds")
@@ -64,6 +69,13 @@ class Asked:
     exec: Annotated[
         str | None, typer.Option(metavar="PATH|none", help="What the child executes (/bin/true); none: it exits.")
     ] = None
+    bind_now: BindNow = False
+    lazy: Lazy = False
+    prelink: Prelink = False
+    relr: Relr = False
+    static: Static = False
+    libraries: Libraries = None
+    bare_metal: BareMetal = False
     via: Annotated[
         str | None, typer.Option(metavar="LIST|all", help="Mechanisms, comma-separated (fork,vfork,posix_spawn).")
     ] = None
@@ -119,7 +131,7 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         contiguous=asked.contiguous,
         writable=asked.writable,
     )
-    target, target_notices = target_of(asked.exec, glibc=asked.glibc)
+    target, target_notices = _target(asked)
     mechanisms = mechanisms_of(asked.via, parent, target)
     java = java_of(asked.pid) if asked.pid is not None else None
     helpers, helper_notices = helpers_of(mechanisms, java=java, glibc=asked.glibc)
@@ -134,7 +146,24 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         seed=asked.seed,
         notices=target_notices + helper_notices,
     )
-    return question, file
+    return question, machine_if(file, what_if(asked))
+
+
+def what_if(asked: Asked) -> WhatIf:
+    """What the options take the target for."""
+    return WhatIf(**{each.name: getattr(asked, each.name) for each in fields(WhatIf)})
+
+
+def _target(asked: Asked) -> tuple[ElfImage, tuple[Notice, ...]]:
+    what = what_if(asked)
+    what.check()
+    asked_of_files = replace(what, bare_metal=False)
+    if asked_of_files == AS_IT_IS:
+        target, notices = target_of(asked.exec, glibc=asked.glibc)
+        return target, (*notices, *notices_if(what))
+    if asked.exec == "none":
+        raise BadInput(asked_of_files.names[0], "nothing is executed", "name a program with --exec")
+    return image_if(asked.exec or DEFAULT_TARGET, what, glibc=asked.glibc), tuple(notices_if(what))
 
 
 def _refuse_unbuilt(asked: Asked) -> None:

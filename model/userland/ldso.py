@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.elf_image import ElfImage, ElfObject
+from model.elf_image import ElfImage, ElfObject, loader_constructors
 from model.kernel.task import Path, Task
 
 
@@ -11,8 +11,9 @@ def start_up(task: Task, image: ElfImage) -> Path:
 
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
-    Charges: cpuid, ldso_fixed, those of map_object and relocate, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT, cold page cache.
+    Charges: cpuid, ldso_fixed, those of map_object and relocate for each object (its name stands on the path), the
+    loader's own ldso_lookup, constructor_call, cold_ldso.
+    Leaves out: LD_AUDIT, cold page cache, relocations served by an object's one-entry cache, the length of names.
     """
     system = task.system
     if image.loader is None:
@@ -25,10 +26,19 @@ def start_up(task: Task, image: ElfImage) -> Path:
             task.charge("cold_ldso")
         for each in image.objects:
             map_object(task, each)
-        relocate(task, image)
+        task.charge("ldso_lookup", image.symbol_lookups - sum(each.symbol_lookups for each in _relocated(image)))
+        for each in _relocated(image):
+            relocate(task, each)
     yield from task.reach("loader_end")
     with task.at("_dl_init"):
-        task.charge("constructor_call", image.constructors)
+        for each in image.objects:
+            with task.at(each.name):
+                task.charge("constructor_call", loader_constructors(each))
+
+
+def _relocated(image: ElfImage) -> list[ElfObject]:
+    """All objects but ld.so itself, whose own relocations are in ldso_fixed."""
+    return [each for each in image.objects if each.role != "interpreter"]
 
 
 def map_object(task: Task, each: ElfObject) -> None:
@@ -36,30 +46,60 @@ def map_object(task: Task, each: ElfObject) -> None:
 
     Charges: failed_open for paths that fail in the search, ldso_object for a library.
     """
-    with task.at("_dl_map_object"):
+    with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
         if each.role == "library":
             task.charge("ldso_object")
 
 
-def relocate(task: Task, image: ElfImage) -> None:
-    """Relocate all objects: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
+def relocate(task: Task, each: ElfObject) -> None:
+    """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
     Charges: ldso_relative, ldso_lookup, ldso_probe, fault_file_write for each page that is written first,
-    fault_file_read for each fault-around window that is read; those of ld.so itself are in ldso_fixed.
+    fault_anon for bss, fault_file_read for each fault-around window that is read.
     """
-    objects = [each for each in image.objects if each.role != "interpreter"]
-    with task.at("_dl_relocate_object"):
+    with task.at("_dl_relocate_object", each.name):
         task.charge(
             "ldso_relative",
-            sum(each.relative_relocations + each.relr_relocations + each.other_relocations for each in objects)
-            + sum(each.lazy_jump_slots for each in objects),
+            each.relative_relocations + each.relr_relocations + each.other_relocations + each.lazy_jump_slots,
         )
-        task.charge("ldso_lookup", image.symbol_lookups)
-        task.charge("ldso_probe", sum(each.bloom_rejections for each in objects))
-        task.charge("fault_file_write", sum(each.dirtied_pages for each in objects))
-        task.charge("fault_anon", sum(each.dirtied_bss_pages for each in objects))
-        task.charge("fault_file_read", sum(each.readable_windows for each in objects))
+        task.charge("ldso_lookup", each.symbol_lookups)
+        task.charge("ldso_probe", each.bloom_rejections)
+        task.charge("fault_file_write", each.dirtied_pages)
+        task.charge("fault_anon", each.dirtied_bss_pages)
+        task.charge("fault_file_read", each.readable_windows)
+
+
+def loader_system_calls(image: ElfImage) -> dict[str, int]:
+    """System calls of ld.so from its first instruction to the end of `elf/rtld.c:dl_main@2.36`, by name.
+
+    For glibc 2.36. Left out: `heap` mappings, by which ld.so's own malloc and the TLS block grow (anonymous, 8 KiB or
+    more each, about one for five libraries), and what constructors call.
+    """
+    libraries = image.libraries
+    calls = dict.fromkeys(("brk", "access", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64"), 1)
+    calls["access"] += 2 * image.secure  # /etc/suid-debug, for tunables and for LD_ variables
+    opened = len(libraries) + image.maps_cache + image.preload_file
+    calls |= {
+        "openat": opened + sum(each.failed_opens for each in image.objects),
+        "read": len(libraries),
+        "pread64": sum(each.header_preads for each in libraries),
+        "newfstatat": opened + sum(each.directory_stats for each in image.objects),
+        "mmap": sum(file_mappings(each) for each in libraries) + image.maps_cache + image.preload_file,
+        "mprotect": sum(each.relro for each in image.objects) + sum(each.holes for each in libraries),
+        "close": opened,
+        "munmap": image.maps_cache + image.preload_file + 2 * sum(each.over_aligned for each in libraries),
+        "readlink": image.origin_reads,
+    }
+    return {name: count for name, count in calls.items() if count} if image.loader is not None else {}
+
+
+def file_mappings(each: ElfObject) -> int:
+    """mmap calls that map a library: `elf/dl-map-segments.h:_dl_map_segments@2.36`.
+
+    One a PT_LOAD, one for its bss, and one more that reserves the room of an over-aligned one.
+    """
+    return each.load_segments + each.anon_vmas + each.over_aligned
 
 
 def run_main(task: Task, image: ElfImage) -> None:

@@ -12,9 +12,10 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from calibration.build import BENCH_DIR, Builder, BuildError, Compiler, bench_names, find_compiler, is_spawn_bench
+from calibration.capture import capture_elf
 from calibration.errors import BadInput
 from calibration.run_bench import BenchUnavailableError, bench_environment, run_bench
-from calibration.targets import KINDS, TargetSpec, build_target, target_of
+from calibration.targets import KINDS, TargetSpec, build_target, library_source, target_of
 
 LIBRARIES = TargetSpec(kind="libs", libs=3, exports=7, relative=40, rel_spread=4, lookups=11)
 R_RELATIVE, R_64 = 8, 1
@@ -57,6 +58,48 @@ def test_look_ups_end_in_the_last_library(builder: Builder) -> None:
             defined = {symbol.name for symbol in section.iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF"}
         assert len({name for name in defined if name.startswith("export_")}) == 7
         assert len({name for name in defined if name.startswith("target_")}) == (11 if index == 2 else 0)
+
+
+REALISTIC = TargetSpec(kind="libs", libs=3, exports=5, lookups=10, repeats=4, name_bytes=50, bss_pages=3, by_name=1)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the loader of x86-64")
+def test_realistic_libraries_are_counted_as_asked(builder: Builder) -> None:
+    plain = build_target(TargetSpec(kind="libs", libs=3, exports=5, lookups=10), builder)
+    path = build_target(REALISTIC, builder)
+    before, after = (capture_elf(each, environ=bench_environment()) for each in (plain, path))
+    made = [each for each in after.libraries if each.name.startswith("lib0")]
+    assert [each.name for each in made] == ["lib000.so", "lib001.so", "lib002.so"]
+    assert all("/" in each.name for each in before.libraries if each.path.endswith("lib000.so"))
+    for each in made:
+        assert (each.symbol_lookups, each.symbol_cache_hits) == (10, 40)
+        assert each.lookup_name_bytes == 10 * 50
+        assert (each.anon_vmas, each.bss_pages) == (1, 3)
+    assert after.origin_reads == 1
+    assert sum(each.failed_opens for each in made) > 0
+    assert not sum(
+        each.failed_opens + each.anon_vmas for each in before.libraries if each.path.startswith(str(plain.parent))
+    )
+    done = subprocess.run([path], env=bench_environment(), capture_output=True, check=False)
+    assert b"error while loading" not in done.stderr
+
+
+def test_distinct_references_are_each_looked_up_once_and_found(builder: Builder) -> None:
+    spec = TargetSpec(kind="libs", libs=3, lookups=20, distinct=1)
+    sources = [library_source(spec, index) for index in range(3)]
+    referred = [{line.split()[1] for line in each.splitlines() if ".quad target" in line} for each in sources]
+    assert [len(each) for each in referred] == [20, 20, 20]
+    assert len(set.union(*referred)) == 60
+    image = capture_elf(build_target(spec, builder), environ=bench_environment())
+    assert sum(each.symbol_lookups for each in image.libraries if "lib00" in each.name) == 60
+
+
+def test_names_of_any_length_stay_apart() -> None:
+    for length in (0, 8, 50):
+        source = library_source(TargetSpec(kind="libs", libs=1, exports=120, lookups=120, name_bytes=length), 0)
+        defined = [line.split()[1] for line in source.splitlines() if ".globl" in line]
+        assert len(set(defined)) == 240
+        assert min(map(len, defined)) >= length
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
