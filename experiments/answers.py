@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
+from experiments.aftermath import aftermath_record, compared_aftermaths
 from experiments.headline import headline_of, words_of
 from experiments.notices import STRICT, of_prediction, of_question
 from experiments.scenarios import Notice, Question
 from model.costs import COSTS, CostTable, MissingCost
 from model.ledger import Bill
-from model.prediction import MILESTONES, SPREAD_LINE, Milestone, Prediction
+from model.prediction import MILESTONES, SPREAD_LINE, Aftermath, Milestone, Prediction
 from model.scenario import Scenario
 from model.simulation import bill, simulate
 from model.units import NS_PER_US
@@ -32,11 +33,13 @@ class Answered:
         prediction: as the model gave it.
         breakdowns: by milestone, elapsed time by cost, machine_spread included; each sums to that milestone's p50.
         notices: warnings that hold for it.
+        compared: aftermaths of a child that execs at once, of one that lives, and without any fork.
     """
 
     prediction: Prediction
     breakdowns: Mapping[str, Mapping[str, float]]
     notices: tuple[Notice, ...]
+    compared: Mapping[str, Aftermath] = field(default_factory=dict)
 
 
 def answer(question: Question, file: MachineFile, *, host: str = "", strict: bool = False) -> dict[str, Any]:
@@ -79,6 +82,7 @@ def answer_one(question: Question, file: MachineFile, mechanism: str) -> Answere
         prediction=prediction,
         breakdowns={name: _breakdown(scenario, file, name, prediction) for name in _reached(prediction, scenario)},
         notices=of_prediction(file, question, prediction),
+        compared=compared_aftermaths(question, file, prediction),
     )
 
 
@@ -225,6 +229,8 @@ def _record(each: Answered) -> dict[str, Any]:
         "warnings": [_notice(notice) for notice in each.notices],
         "error": None,
     }
+    if prediction.aftermath is not None:
+        record["aftermath"] = aftermath_record(prediction.aftermath, each.compared)
     if prediction.error is not None:
         record["error"] = {"errno": prediction.error.errno, "why": prediction.error.why}
     return record

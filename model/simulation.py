@@ -12,6 +12,7 @@ from typing import Any
 
 import simpy
 
+from model.aftermath import aftermath_of
 from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
 from model.kernel.exit import do_wait
@@ -21,12 +22,14 @@ from model.kernel.sched import release_cpu
 from model.kernel.task import Mm, Path, Spawning, System, Task
 from model.ledger import Bill, Entry, bill_of, critical_path
 from model.machine import Machine, Placement
-from model.prediction import MILESTONES, Prediction
+from model.prediction import MILESTONES, Aftermath, Prediction
 from model.process import Caller, Process
-from model.scenario import Load, Scenario, Spawn, Wait
+from model.scenario import Scenario, Spawn, Wait
 from model.spread import assemble
 from model.userland import cpython, jdk, libc, program, shell
 from model.userland.libc import Launch
+from model.userland.mutators import Group, start_mutators
+from model.userland.working_set import under_load
 
 Starter = Callable[[Task, Launch], Spawning]
 Waiter = Callable[[Task, Task], Path]
@@ -55,7 +58,7 @@ NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-for
 
 @dataclass(slots=True)
 class Run:
-    """One finished run under one placement."""
+    """One finished run under one placement; `groups` are the load's mutators."""
 
     system: System
     caller: Task
@@ -63,6 +66,7 @@ class Run:
     milestones: dict[str, float] = field(default_factory=dict)
     owners: dict[str, Task] = field(default_factory=dict)
     error: SpawnFailed | None = None
+    groups: list[Group] = field(default_factory=list)
 
     def path_to(self, milestone: str) -> list[Entry]:
         """Critical path from the caller's call to a milestone."""
@@ -86,9 +90,21 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
     placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
-    runs = [run_once(scenario, machine, costs, placement) for placement in placements]
-    variants = [run_once(each, machine, costs, placements[0]) for each in _variants(scenario)]
-    return assemble(scenario, machine, costs, list(zip(placements, runs, strict=True)), variants)
+    runs = [run_once(scenario, machine, costs, each, mutating=each is placements[0]) for each in placements]
+    variants = [run_once(each, machine, costs, placements[0], mutating=False) for each in _variants(scenario)]
+    found = assemble(scenario, machine, costs, list(zip(placements, runs, strict=True)), variants)
+    return replace(found, aftermath=_aftermath(runs[0])) if scenario.load.mutators else found
+
+
+def _aftermath(run: Run) -> Aftermath:
+    load = run.system.load
+    return aftermath_of(
+        run.groups,
+        run.caller.mm.cow,
+        begin_ns=run.begin_ns,
+        cpus=len(run.system.cpus),
+        lifetime_ns=load.child_lifetime_ns,
+    )
 
 
 def _variants(scenario: Scenario) -> list[Scenario]:
@@ -142,10 +158,15 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
     return bill_of(run_once(scenario, machine, costs, placement).path_to(milestone))
 
 
-def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> Run:
-    """Run the program under one placement; `NotBuilt` for a load, which no path knows yet."""
-    if scenario.load != Load():
-        raise NotBuilt("a load beside the spawn is not built")
+def run_once(
+    scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement, *, mutating: bool = True
+) -> Run:
+    """Run the program under one placement.
+
+    `mutating`: whether the load's mutators run too; what they do to the parent and its flush holds without, so the
+    milestones are the same.
+    """
+    parent = under_load(scenario.parent, scenario.load)
     env = simpy.Environment()
     idle_ns = LONG_IDLE_NS if scenario.parent.caller is Caller.COLD else SHORT_IDLE_NS
     system = System(
@@ -156,13 +177,15 @@ def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: 
         placement=placement,
         returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
+        load=scenario.load,
     )
-    parent = scenario.parent
     caller = Task(system, "caller", Mm(RwLock(env), users=parent.threads), cold=parent.caller is Caller.COLD)
     caller.open_fds, caller.fd_slots, caller.cloexec_fds = parent.open_fds, parent.fd_slots, parent.cloexec_fds
     caller.cpu.current = caller
     run = Run(system=system, caller=caller)
-    env.run(env.process(_program(run, scenario)))
+    if mutating:
+        run.groups = start_mutators(system, caller.mm, parent, scenario.load)
+    env.run(env.process(_program(run, replace(scenario, parent=parent))))
     env.run()
     _collect(run)
     return run

@@ -24,13 +24,17 @@ def drop_mm(task: Task) -> None:
     if mm.image is not None:
         counts = image_exit(mm.image, mm.owned_pages, system.machine)
     elif mm.copied is not None and mm.missed is not None:
-        counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=mm.owned_pages)
+        owned = mm.owned_pages + (mm.cow.left_behind if mm.cow is not None else 0.0)
+        counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=owned)
+    begin_ns = task.clock_ns
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)
         if task.remote and mm.copied is not None and mm.image is None:
             task.charge_all(drop_remote(mm.copied, system.machine))
         if task.cold and mm.image is None:
             task.charge_all(_cold_teardown(counts, system.machine))
+    if mm.cow is not None and mm.copied is not None:
+        mm.cow.release(begin_ns, task.clock_ns)
 
 
 def _cold_teardown(counts: Counts, machine: Machine) -> Counts:

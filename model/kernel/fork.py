@@ -112,7 +112,7 @@ def dup_mm(task: Task, parent: Process) -> MmCopying:
         yield from dup_mmap(task, parent, mm, missed)
     # The copy is dropped after it has been made: by then the walk, not what the caller wrote before, fills the caches.
     missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=0.0)
-    return Mm(RwLock(system.env), copied=mm, missed=missed)
+    return Mm(RwLock(system.env), copied=mm, missed=missed, cow=task.mm.cow)
 
 
 def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
@@ -126,6 +126,7 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     """
     system = task.system
     yield from task.mm.mmap_lock.acquire(task, write=True)
+    locked_ns = task.clock_ns
     refusal = commit_refusal(parent.space, system.rules, parent.limits)
     if refusal:
         yield from task.mm.mmap_lock.release(task)
@@ -138,7 +139,9 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
         task.charge("cold_vma", mm.vmas)
         task.charge("cold_pte_table", mm.tables.pte + mm.huge_pmds)
         task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")))
-    flush_tlb_mm(task, running=parent.running_threads)
+    flush_tlb_mm(task, running=max(parent.running_threads, system.load.threads))
+    if task.mm.cow is not None:
+        task.mm.cow.protect(locked_ns, task.clock_ns)
     yield from task.mm.mmap_lock.release(task)
 
 

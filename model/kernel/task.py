@@ -16,11 +16,13 @@ import simpy
 from model.costs import CostTable
 from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
+from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
 from model.kernel.memory import Misses, MmCounts
 from model.ledger import Entry, Kind, shifted
 from model.machine import Machine, Placement
 from model.rules import Rules
+from model.scenario import Load
 
 Path = Generator[simpy.Event, Any, None]
 """A path in which other tasks may act."""
@@ -41,6 +43,7 @@ class Mm:
         copied, missed: what a fork's copy holds, and what a walk over it no longer finds in the caches.
         image: what exec installed instead.
         owned_pages: anonymous pages, beyond the image's own, that are freed with it.
+        cow: of a parent whose threads write: what its forks leave protected; of its child: the parent's.
     """
 
     mmap_lock: RwLock
@@ -49,6 +52,7 @@ class Mm:
     missed: Misses | None = None
     image: ElfImage | None = None
     owned_pages: float = 0.0
+    cow: Cow | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +66,7 @@ class System:
             lines and tables that the next fork needs.
         charges: how often work was charged or a latency noted, of count 0 too: what a run costs in computing.
         events: how often a task let the simulation catch up.
+        load: what else runs.
     """
 
     env: simpy.Environment
@@ -76,6 +81,7 @@ class System:
     returned: float = 0.0
     charges: int = 0
     events: int = 0
+    load: Load = field(default_factory=Load)
 
 
 @dataclass(slots=True)
