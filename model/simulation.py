@@ -85,7 +85,7 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
 
     Raises:
         MissingCost: the machine file lacks a price that the scenario needs.
-        NotBuilt: unknown mechanism or clone flag, a load, a launcher's first start.
+        NotBuilt: unknown mechanism or clone flag, busy CPUs, a launcher's first start.
     """
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
@@ -166,6 +166,8 @@ def run_once(
     `mutating`: whether the load's mutators run too; what they do to the parent and its flush holds without, so the
     milestones are the same.
     """
+    if scenario.load.busy_cpus:
+        raise NotBuilt("busy_cpus of a load is not built")
     parent = under_load(scenario.parent, scenario.load)
     env = simpy.Environment()
     idle_ns = LONG_IDLE_NS if scenario.parent.caller is Caller.COLD else SHORT_IDLE_NS

@@ -261,8 +261,8 @@ class Writes:
                 pmd_reuses=found.taken_over,
             )
         parts.append(do_wp_page(found.shared_pages - found.opened, shared=True))
-        parts.append(do_wp_page(found.own_pages, shared=not rules.split_thp_reused))
-        copied = 0.0 if rules.split_thp_reused else found.own_pages
+        copied = found.own_pages if rules.split_thp_reuse == "never" else 0.0
+        parts += [do_wp_page(copied, shared=True), do_wp_page(found.own_pages - copied, shared=False)]
         return Faults(
             counts=_summed(parts),
             copies=small * shared + found.shared_pages + copied,

@@ -136,7 +136,7 @@ def test_unknown_mechanisms_and_flags_are_refused() -> None:
 
 def test_what_no_path_knows_yet_is_refused() -> None:
     scenario = scenario_of("jdk-fork", parent_of())
-    with pytest.raises(NotBuilt, match="load"):
+    with pytest.raises(NotBuilt, match="busy_cpus"):
         simulate(replace(scenario, load=Load(busy_cpus=1)), BARE, COST_TABLE)
     spawn = scenario.spawn
     assert spawn is not None
