@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -54,6 +55,35 @@ def aftermath_of(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Faults, stalled time of all threads in ns, and pages more than at the fork, as seen at one moment."""
+
+    faults: float
+    stalled_ns: float
+    grown_pages: float
+
+
+def watched_at(groups: Sequence[Group], cow: Cow, at_ns: float) -> Watched:
+    """What somebody who looks at simulated time `at_ns` finds: batches under way count in part."""
+    faults = stalled_ns = 0.0
+    for group in groups:
+        for each in group.batches:
+            share = _done(each, at_ns)
+            faults += share * each.faults.total
+            stalled_ns += share * each.work_ns * group.weight
+        stalled_ns += group.lock_wait_ns
+    batches = [each for group in groups for each in group.batches]
+    return Watched(faults=faults, stalled_ns=stalled_ns, grown_pages=_grown(batches, cow, at_ns))
+
+
+def _done(batch: Batch, at_ns: float) -> float:
+    """Share of a batch that is done at a moment."""
+    if batch.end_ns <= at_ns:
+        return 1.0
+    return max(0.0, at_ns - batch.begin_ns) / (batch.end_ns - batch.begin_ns)
+
+
 def _shared_until(groups: Sequence[Group], batches: Sequence[Batch], cow: Cow) -> float:
     """When the last page that is shared is gone: the child has given its copy up, or all have been written."""
     gone_ns = cow.gone_end_ns if cow.gone_end_ns is not None else cow.end_ns
@@ -74,9 +104,7 @@ def _grown(batches: Sequence[Batch], cow: Cow, at_ns: float) -> float:
     """
     copies = kept = 0.0
     for each in batches:
-        if each.begin_ns >= at_ns:
-            continue
-        done = min(1.0, (at_ns - each.begin_ns) / (each.end_ns - each.begin_ns)) if each.end_ns > at_ns else 1.0
+        done = _done(each, at_ns)
         kept += done * each.faults.huge_copies
         copies += done * (each.faults.copies - each.faults.huge_copies + each.faults.pmd_copies * PTRS_PER_TABLE)
     return kept + copies * cow.shared(at_ns, at_ns)
