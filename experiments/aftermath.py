@@ -53,6 +53,7 @@ def _record(each: Aftermath) -> dict[str, Any]:
         "splits": _rounded(each.splits),
         "pmd_copies": _rounded(each.pmd_copies),
         "pmd_reuses": _rounded(each.pmd_reuses),
+        "table_copies": _rounded(each.table_copies),
         "ipis": _rounded(each.ipis),
         "memory_growth": {
             "peak_pages": _rounded(each.peak_pages),

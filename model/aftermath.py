@@ -42,6 +42,7 @@ def aftermath_of(
         splits=sum(each.faults.splits for each in batches),
         pmd_copies=sum(each.faults.pmd_copies for each in batches),
         pmd_reuses=sum(each.faults.pmd_reuses for each in batches),
+        table_copies=sum(each.faults.table_copies for each in batches),
         ipis=rounds + sum(each.ipis for each in batches),
         growth=growth,
         peak_pages=max((_grown(batches, cow, each.end_ns) for each in batches), default=0.0),

@@ -59,6 +59,7 @@ class Aftermath:
         lifetime_ns: how long the child was to live before its exec or exit.
         cow_copies, reuse_faults, splits: 4 KiB pages copied and taken back; pmd mappings split.
         pmd_copies, pmd_reuses: pmd mappings copied (before 5.8) and taken back whole.
+        table_copies: page tables copied by a write of the parent (rule `page_table_copy`).
         ipis: interrupts that CPUs of the parent got by the fork's flush and by those of copies and splits.
         growth: memory by time until `shared_until_ns`; `peak_pages` at most; `kept_pages` beyond the child's end.
         stall, lock_wait_ns: stalled writes; the part of their time that was waiting for the fork's locks.
@@ -74,6 +75,7 @@ class Aftermath:
     splits: float = 0.0
     pmd_copies: float = 0.0
     pmd_reuses: float = 0.0
+    table_copies: float = 0.0
     ipis: float = 0.0
     growth: tuple[Growth, ...] = ()
     peak_pages: float = 0.0

@@ -24,6 +24,7 @@ class Rules:
     fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65)
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
     lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
+    page_table_copy: Literal["eager", "on_demand", "async"] = "eager"  # the others in no release, kernel/page_tables.py
     posix_spawn_clear_sighand: bool = True  # glibc 2.38 and Linux 5.5, sysdeps/unix/sysv/linux/spawni.c
     jdk_launch: Literal["vfork", "posix_spawn"] = "posix_spawn"  # JDK 13, ProcessImpl.java (JDK-8213192)
     jdk_closes_fds: Literal["close", "cloexec"] = "close"  # JDK 26, childproc.c (JDK-8210549)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 
 import simpy
 
@@ -19,7 +21,10 @@ class Cow:
     Attributes:
         protected: event of the moment at which mmap_lock is write-held, worth this record.
         begin_ns, end_ns: how long it is held.
-        tables_ns: when the child has copied all page tables (rule `async`); begin_ns otherwise.
+        tables_ns: when the child has copied all page tables (rule `async`; infinite while that is unknown); begin_ns
+            by other rules.
+        table: what the parent's first write to a 2 MiB span costs before its fault, where tables are copied late.
+        tables_copied: page tables that such writes have copied.
         gone_begin_ns, gone_end_ns: the child's teardown of its copy, in address order; None while the child lives.
         left_behind: pages that the parent has copied meanwhile: the child is left as their only owner and frees them.
     """
@@ -31,11 +36,16 @@ class Cow:
     gone_begin_ns: float | None = None
     gone_end_ns: float | None = None
     left_behind: float = 0.0
+    table: Mapping[str, float] = field(default_factory=dict)
+    tables_copied: float = 0.0
 
-    def protect(self, begin_ns: float, end_ns: float) -> None:
-        """The parent's ptes are write-protected one after the other from `begin_ns` to `end_ns`."""
-        self.begin_ns = self.tables_ns = begin_ns
-        self.end_ns = end_ns
+    def protect(self, begin_ns: float, end_ns: float, *, later: bool = False) -> None:
+        """The parent's ptes are write-protected one after the other from `begin_ns` to `end_ns`.
+
+        `later`: the child has yet to copy the page tables.
+        """
+        self.begin_ns, self.end_ns = begin_ns, end_ns
+        self.tables_ns = inf if later else begin_ns
         if not self.protected.triggered:
             self.protected.succeed(self)
 
@@ -58,6 +68,8 @@ class Cow:
         """Share of the page tables that the child has still to copy (rule `async`); 0 afterwards."""
         if at_ns >= self.tables_ns:
             return 0.0
+        if self.tables_ns == inf:
+            return 1.0
         return min(1.0, (self.tables_ns - at_ns) / (self.tables_ns - self.end_ns))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.kernel.fork import complete_vfork_done
 from model.kernel.memory import Counts, drop_remote, held
 from model.kernel.mmap import exit_mmap, image_exit
+from model.kernel.page_tables import shared_teardown
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task
 from model.machine import Machine
@@ -13,8 +14,8 @@ from model.machine import Machine
 def drop_mm(task: Task) -> None:
     """`kernel/fork.c:mmput@v6.18`: tear the mm down if the task was its last user.
 
-    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte, those of
-    drop_remote.
+    Charges: those of exit_mmap or shared_teardown, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte, those
+    of drop_remote.
     """
     mm, system = task.mm, task.system
     mm.users -= 1
@@ -26,6 +27,8 @@ def drop_mm(task: Task) -> None:
     elif mm.copied is not None and mm.missed is not None:
         owned = mm.owned_pages + (mm.cow.left_behind if mm.cow is not None else 0.0)
         counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=owned)
+        if system.rules.page_table_copy == "on_demand":
+            counts = shared_teardown(counts, mm.copied, mm.cow.tables_copied if mm.cow is not None else 0.0)
     begin_ns = task.clock_ns
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)

@@ -18,7 +18,7 @@ from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
 from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, MmCounts
+from model.kernel.memory import Counts, Misses, MmCounts
 from model.ledger import Entry, Kind, shifted
 from model.machine import Machine, Placement
 from model.rules import Rules
@@ -43,6 +43,7 @@ class Mm:
         copied, missed: what a fork's copy holds, and what a walk over it no longer finds in the caches.
         image: what exec installed instead.
         owned_pages: anonymous pages, beyond the image's own, that are freed with it.
+        later: page tables of a fork's copy that its child has still to copy (rule `page_table_copy`).
         cow: of a parent whose threads write: what its forks leave protected; of its child: the parent's.
     """
 
@@ -52,6 +53,7 @@ class Mm:
     missed: Misses | None = None
     image: ElfImage | None = None
     owned_pages: float = 0.0
+    later: Counts = field(default_factory=dict)
     cow: Cow | None = None
 
 

@@ -91,7 +91,8 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
         if memory.pages < 1.0:
             continue
         huge = Spans(memory.huge_pmds, memory.huge_pmds * PTRS_PER_TABLE)
-        writes = Writes(memory.small_pages, huge, Reach(spec.locality, memory.pages))
+        tables = Spans(memory.small_pages / PTRS_PER_TABLE, memory.small_pages)
+        writes = Writes(tables, huge, Reach(spec.locality, memory.pages))
         group = Group(spec=spec, memory=memory, writes=writes)
         groups.append(group)
         for index in range(min(spec.threads, MOST_TASKS)):
@@ -176,11 +177,12 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page and do_huge_pmd_wp_page, ipi_round.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, ipi_round.
     """
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
-    shared = cow.shared(begin_ns, max(begin_ns, task.system.env.now))
-    faults = group.writes.faults(writes * group.weight, shared, task.system.rules)
+    until_ns = max(begin_ns, task.system.env.now)
+    faults = group.writes.faults(writes * group.weight, cow, begin_ns, until_ns, task.system.rules)
+    cow.tables_copied += faults.table_copies
     cow.left_behind += faults.copies + faults.pmd_copies * PTRS_PER_TABLE
     task.sleep(thinking_ns, "between_writes")
     worked_ns = _priced_ns(task, faults) / group.weight
@@ -227,7 +229,11 @@ def _stalls(task: Task, faults: Faults, factor: float) -> list[tuple[float, floa
     """(duration, how many) of the faults of a batch by kind; waits lengthen all of them alike."""
     price = task.system.costs.price
     copy_ns, reuse_ns = price("fault_cow_copy"), price("fault_cow_reuse")
-    kinds = [(copy_ns, faults.copies - faults.splits), (reuse_ns, faults.reuses)]
+    kinds = [(copy_ns, faults.copies - faults.splits - faults.table_copies), (reuse_ns, faults.reuses)]
+    if faults.table_copies:
+        assert task.mm.cow is not None
+        table_ns = sum(price(name) * count for name, count in task.mm.cow.table.items() if count)
+        kinds.append((copy_ns + table_ns, faults.table_copies))
     if faults.splits:
         kinds.append((copy_ns + price("split_huge_pmd"), faults.splits))
     if faults.pmd_copies:

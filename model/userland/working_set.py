@@ -6,13 +6,14 @@ Counts only. First writes are expectations over a batch of writes (`model.locali
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.address_space import AddressSpace, Vma, VmaKind
 from model.costs import CostTable
+from model.kernel.cow import Cow
 from model.kernel.memory import Counts, do_huge_pmd_wp_page, do_wp_page
 from model.locality import Reach
 from model.process import Process
@@ -149,7 +150,7 @@ def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
 
 @dataclass(slots=True)
 class Spans:
-    """Spans of 2 MiB that are protected as a whole: pmd mappings.
+    """Spans of 2 MiB that are protected as a whole: pmd mappings, or page tables by rule `on_demand`.
 
     The first write to a shared one opens it: from then on its pages fault one by one. The first write to one that is
     the writer's alone takes it over whole.
@@ -163,13 +164,18 @@ class Spans:
     pages: float
     open_pages: float = 0.0
 
+    @property
+    def pages_each(self) -> float:
+        """Pages of a span."""
+        return self.pages / self.spans if self.spans else 1.0
+
     def write(self, reach: Reach, before: float, after: float, shared: float) -> SpanFaults:
         """What happens while the distinct pages of the working set grow from `before` to `after`."""
         if not self.spans:
             return SpanFaults()
         left = reach.pages - before
         kept = (reach.pages - after) / left if left > 0 else 0.0
-        each = self.pages / self.spans
+        each = self.pages_each
         reached = reach.spans(after, self.spans, each) - reach.spans(before, self.spans, each)
         inside = self.open_pages * (1.0 - kept)
         fresh = max(reached, (after - before) * self.pages / reach.pages - inside)
@@ -200,6 +206,7 @@ class Faults:
         counts: what they are charged.
         copies, reuses, splits, pmd_copies, pmd_reuses: by kind; a split is followed by a copy, counted there.
         huge_copies: copies among `copies` in pmd mappings that were split.
+        table_copies: page tables copied before the fault (rule `page_table_copy`).
     """
 
     counts: Counts = field(default_factory=dict)
@@ -209,6 +216,7 @@ class Faults:
     pmd_copies: float = 0.0
     pmd_reuses: float = 0.0
     huge_copies: float = 0.0
+    table_copies: float = 0.0
 
     @property
     def flushes(self) -> float:
@@ -226,51 +234,70 @@ class Writes:
     """State of a working set since the fork: how often it was written.
 
     Attributes:
-        small_pages: pages mapped by pte.
+        tables: 2 MiB spans of pages mapped by pte.
         huge: its pmd mappings.
         reach: distinct pages by writes.
         writes: since the fork.
         distinct: expected pages that they have reached.
     """
 
-    small_pages: float
+    tables: Spans
     huge: Spans
     reach: Reach
     writes: float = 0.0
     distinct: float = 0.0
 
-    def faults(self, writes: float, shared: float, rules: Rules) -> Faults:
-        """Faults of the next `writes` writes, of which the share `shared` falls to pages that the child still maps."""
+    def faults(self, writes: float, cow: Cow, begin_ns: float, end_ns: float, rules: Rules) -> Faults:
+        """Faults of the next `writes` writes, done between these times."""
         self.writes += writes
         before, after = self.distinct, self.reach.distinct(self.writes)
         self.distinct = after
-        small = (after - before) * self.small_pages / self.reach.pages
-        found = self.huge.write(self.reach, before, after, shared)
-        parts = [do_wp_page(small * shared, shared=True), do_wp_page(small * (1.0 - shared), shared=False)]
-        parts += [
-            do_huge_pmd_wp_page(found.opened, rules, shared=True),
-            do_huge_pmd_wp_page(found.taken_over, rules, shared=False),
-        ]
-        if rules.thp_cow == "copy_pmd":
-            self.huge.open_pages = 0.0
-            return Faults(
-                counts=_summed(parts),
-                copies=small * shared,
-                reuses=small * (1.0 - shared),
-                pmd_copies=found.opened,
-                pmd_reuses=found.taken_over,
-            )
-        parts.append(do_wp_page(found.shared_pages - found.opened, shared=True))
-        copied = found.own_pages if rules.split_thp_reuse == "never" else 0.0
-        parts += [do_wp_page(copied, shared=True), do_wp_page(found.own_pages - copied, shared=False)]
-        return Faults(
-            counts=_summed(parts),
-            copies=small * shared + found.shared_pages + copied,
-            reuses=small * (1.0 - shared) + found.own_pages - copied,
-            splits=found.opened,
-            pmd_reuses=found.taken_over,
-            huge_copies=found.shared_pages,
-        )
+        shared = cow.shared(begin_ns, end_ns)
+        small = self._small(before, after, shared, cow, (begin_ns + end_ns) / 2, rules)
+        return _added(small, _huge(self.huge.write(self.reach, before, after, shared), rules, self.huge))
+
+    def _small(self, before: float, after: float, shared: float, cow: Cow, at_ns: float, rules: Rules) -> Faults:
+        """Faults on pages mapped by pte, and on page tables where they are copied late."""
+        if rules.page_table_copy == "on_demand":
+            found = self.tables.write(self.reach, before, after, shared)
+            copies, reuses, tables = found.shared_pages, found.own_pages + found.taken_over, found.opened
+        else:
+            pages = (after - before) * self.tables.pages / self.reach.pages
+            copies, reuses = pages * shared, pages * (1.0 - shared)
+            spans = self.tables.spans, self.tables.pages_each
+            reached = self.reach.spans(after, *spans) - self.reach.spans(before, *spans)
+            tables = reached * cow.uncopied(at_ns)
+        parts = [do_wp_page(copies, shared=True), do_wp_page(reuses, shared=False)]
+        parts.append({name: count * tables for name, count in cow.table.items()})
+        return Faults(counts=_summed(parts), copies=copies, reuses=reuses, table_copies=tables)
+
+
+def _huge(found: SpanFaults, rules: Rules, huge: Spans) -> Faults:
+    """Faults on pmd mappings by rules thp_cow and split_thp_reuse."""
+    parts = [
+        do_huge_pmd_wp_page(found.opened, rules, shared=True),
+        do_huge_pmd_wp_page(found.taken_over, rules, shared=False),
+    ]
+    if rules.thp_cow == "copy_pmd":
+        huge.open_pages = 0.0
+        return Faults(counts=_summed(parts), pmd_copies=found.opened, pmd_reuses=found.taken_over)
+    parts.append(do_wp_page(found.shared_pages - found.opened, shared=True))
+    copied = found.own_pages if rules.split_thp_reuse == "never" else 0.0
+    parts += [do_wp_page(copied, shared=True), do_wp_page(found.own_pages - copied, shared=False)]
+    return Faults(
+        counts=_summed(parts),
+        copies=found.shared_pages + copied,
+        reuses=found.own_pages - copied,
+        splits=found.opened,
+        pmd_reuses=found.taken_over,
+        huge_copies=found.shared_pages,
+    )
+
+
+def _added(one: Faults, other: Faults) -> Faults:
+    names = [each.name for each in fields(Faults) if each.name != "counts"]
+    sums = {name: getattr(one, name) + getattr(other, name) for name in names}
+    return Faults(counts=_summed([one.counts, other.counts]), **sums)
 
 
 def _summed(parts: Sequence[Counts]) -> Counts:

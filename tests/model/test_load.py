@@ -150,7 +150,7 @@ def test_batches_meet_a_run_write_by_write(locality: Locality, huge: int) -> Non
 
 @pytest.mark.parametrize("locality", ["uniform", "zipf", "sequential"])
 def test_batches_meet_single_writes(locality: Locality) -> None:
-    pages = 256
+    pages = 128
     batched = load_of(locality=locality, working_set_pages=pages, child_lifetime_ns=50 * NS_PER_MS)
     single = replace(batched, batch_share=0.0)
     who = parent(pages)
@@ -240,7 +240,7 @@ heaps = st.builds(parent, st.sampled_from([1, 600, 3000]), huge=st.just(0)) | st
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(loads, heaps)
 def test_every_nanosecond_of_a_mutator_is_in_one_entry(load: Load, who: Process) -> None:
     done = run(load, who)
@@ -257,7 +257,7 @@ def test_every_nanosecond_of_a_mutator_is_in_one_entry(load: Load, who: Process)
         assert stalled == pytest.approx(working, rel=1e-6, abs=0.1), "whatever is no thinking is a stall"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(loads, heaps)
 def test_mutators_do_not_move_the_milestones_and_every_run_is_the_same(load: Load, who: Process) -> None:
     asked = scenario(load, who)
@@ -268,7 +268,7 @@ def test_mutators_do_not_move_the_milestones_and_every_run_is_the_same(load: Loa
     assert replace(one, tasks={}, path=()) == replace(other, tasks={}, path=())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(loads, heaps)
 def test_a_longer_life_costs_more_copies_and_more_memory(load: Load, who: Process) -> None:
     short, long = (
