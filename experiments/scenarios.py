@@ -250,8 +250,6 @@ def load_of(path: Path | None, parent: Process, machine: Machine) -> tuple[Load,
     if path is None:
         return Load(), ()
     load = read_load(path)
-    if load.busy_cpus:
-        raise BadInput(f"{path}: busy_cpus", "busy CPUs are not built yet", "leave it out or give 0")
     if load.busy_cpus > machine.cpus:
         why = f"busy_cpus is {load.busy_cpus}, {machine.name} has {machine.cpus}"
         raise BadInput(str(path), why, f"give at most {machine.cpus}")

@@ -6,7 +6,7 @@ The only place that makes a `simpy.Environment`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import simpy
 from model.aftermath import aftermath_of
 from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
+from model.hardware.tick import PHASES, Ticks, slice_ns
 from model.kernel.exit import do_wait
 from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
 from model.kernel.locks import RwLock
@@ -52,6 +53,8 @@ JDK_DEFAULT = "jdk"
 """Stands for the launch mechanism that `rules.jdk_launch` makes the default of a JDK."""
 HELPED = frozenset({"jdk-posix_spawn", "shell"})
 """Mechanisms that run another image first (`Spawn.helper`)."""
+QUIET_PHASE = 0.75
+"""Share of a tick that has passed when the quiet run begins: all slices are used up, so a newcomer runs at once."""
 NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-fork"}
 """Mechanisms that always exec."""
 
@@ -85,15 +88,35 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
 
     Raises:
         MissingCost: the machine file lacks a price that the scenario needs.
-        NotBuilt: unknown mechanism or clone flag, busy CPUs, a launcher's first start.
+        NotBuilt: unknown mechanism or clone flag, a launcher's first start.
     """
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
     placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
-    runs = [run_once(scenario, machine, costs, each, mutating=each is placements[0]) for each in placements]
+    first = run_once(scenario, machine, costs, placements[0])
+    runs = [(placements[0], first)]
+    if scenario.load.busy_cpus:
+        runs[0] = (replace(placements[0], weight=0.0), first)
+        runs += _phased(scenario, machine, costs, placements)
+    else:
+        runs += [(each, run_once(scenario, machine, costs, each, mutating=False)) for each in placements[1:]]
     variants = [run_once(each, machine, costs, placements[0], mutating=False) for each in _variants(scenario)]
-    found = assemble(scenario, machine, costs, list(zip(placements, runs, strict=True)), variants)
-    return replace(found, aftermath=_aftermath(runs[0])) if scenario.load.mutators else found
+    found = assemble(scenario, machine, costs, runs, variants)
+    return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
+
+
+def _phased(
+    scenario: Scenario, machine: Machine, costs: CostTable, placements: Sequence[Placement]
+) -> list[tuple[Placement, Run]]:
+    """Every placement at every phase of the tick, all phases as likely."""
+    return [
+        (
+            replace(each, weight=each.weight / PHASES),
+            run_once(scenario, machine, costs, each, mutating=False, phase=(index + 0.5) / PHASES),
+        )
+        for each in placements
+        for index in range(PHASES)
+    ]
 
 
 def _aftermath(run: Run) -> Aftermath:
@@ -159,15 +182,19 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
 
 
 def run_once(
-    scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement, *, mutating: bool = True
+    scenario: Scenario,
+    machine: Machine,
+    costs: CostTable,
+    placement: Placement,
+    *,
+    mutating: bool = True,
+    phase: float = QUIET_PHASE,
 ) -> Run:
     """Run the program under one placement.
 
     `mutating`: whether the load's mutators run too; what they do to the parent and its flush holds without, so the
-    milestones are the same.
+    milestones are the same. `phase`: share of a tick that has passed since the last one; it matters on busy CPUs.
     """
-    if scenario.load.busy_cpus:
-        raise NotBuilt("busy_cpus of a load is not built")
     parent = under_load(scenario.parent, scenario.load)
     env = simpy.Environment()
     idle_ns = LONG_IDLE_NS if scenario.parent.caller is Caller.COLD else SHORT_IDLE_NS
@@ -180,7 +207,10 @@ def run_once(
         returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
         load=scenario.load,
+        ticks=Ticks(phase, slice_ns(machine.cpus)),
     )
+    for cpu in system.cpus[::-1][: scenario.load.busy_cpus]:
+        cpu.busy = True
     caller = Task(system, "caller", Mm(RwLock(env), users=parent.threads), cold=parent.caller is Caller.COLD)
     caller.open_fds, caller.fd_slots, caller.cloexec_fds = parent.open_fds, parent.fd_slots, parent.cloexec_fds
     caller.cpu.current = caller
@@ -215,12 +245,16 @@ def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:
                 run.error = failed
                 break
             run.caller.charge("clock_gettime")
+            if run.caller.cpu.busy:
+                yield from run.caller.meet()
             _mark(run, "call")
         elif isinstance(step, Wait):
             if child is None:
                 raise ValueError("the program waits for a child that it did not start")
             yield from wait(run.caller, child)
             run.caller.charge("clock_gettime")
+            if run.caller.cpu.busy:
+                yield from run.caller.meet()
             _mark(run, "reaped")
         else:
             yield from program.do_step(run.caller, step)

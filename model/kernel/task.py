@@ -16,6 +16,7 @@ import simpy
 from model.costs import CostTable
 from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
+from model.hardware.tick import TICK_NS, Ticks, slice_ns
 from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
 from model.kernel.memory import Counts, Misses, MmCounts
@@ -69,6 +70,7 @@ class System:
         charges: how often work was charged or a latency noted, of count 0 too: what a run costs in computing.
         events: how often a task let the simulation catch up.
         load: what else runs.
+        ticks: when slices end on CPUs that are busy.
     """
 
     env: simpy.Environment
@@ -84,6 +86,7 @@ class System:
     charges: int = 0
     events: int = 0
     load: Load = field(default_factory=Load)
+    ticks: Ticks = field(default_factory=lambda: Ticks(0.5, slice_ns(1)))
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class Task:
         created_by: the task that started it.
         clock_ns: its own time; runs ahead of the simulation's between meetings.
         ledger: every stretch of its time since it was created.
-        cpu: the CPU that it holds or held last.
+        cpu: the CPU that it holds or held last; runs_from_ns: since when, for its slice.
         cold: whether its caller came from other work.
         open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
         remote: whether it runs on another CPU than the one that copied its mm.
@@ -127,6 +130,7 @@ class Task:
         self.path: tuple[str, ...] = ()
         self.thefts: list[Theft] = []
         self.dispatched: simpy.Event | None = None
+        self.runs_from_ns = self.clock_ns
         self.exited = system.env.event()
         self.vfork_done: simpy.Event | None = None
         self.exec_done = system.env.event()
@@ -187,6 +191,7 @@ class Task:
         """Let the simulation catch up with this task's clock, and add the time that others stole meanwhile."""
         env = self.system.env
         while True:
+            self._share_cpu()
             self.system.events += 1
             yield env.timeout(max(0.0, self.clock_ns - env.now))
             if not self.thefts:
@@ -198,6 +203,15 @@ class Task:
                     yield self.dispatched
                 self.thefts.pop(0)
                 self._insert(theft)
+
+    def _share_cpu(self) -> None:
+        """Put the slices of the CPU-bound task on the same CPU, if it is busy, where they happened into the ledger."""
+        if not self.cpu.busy or self.cpu.current is not self:
+            return
+        ticks = self.system.ticks
+        while self.clock_ns > (at_ns := ticks.leaves_ns(self.runs_from_ns)):
+            self._insert(Theft(at_ns=at_ns, until_ns=at_ns + TICK_NS))
+            self.runs_from_ns = at_ns + TICK_NS
 
     def reach(self, milestone: str) -> Path:
         """Note that the task reaches a milestone now."""
