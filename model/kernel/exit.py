@@ -5,7 +5,7 @@ from __future__ import annotations
 from model.kernel.fork import complete_vfork_done
 from model.kernel.memory import Counts, drop_remote, held
 from model.kernel.mmap import exit_mmap, image_exit
-from model.kernel.page_tables import shared_teardown
+from model.kernel.page_tables import shared_teardown, without_tables
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task
 from model.machine import Machine
@@ -33,7 +33,7 @@ def drop_mm(task: Task) -> None:
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)
         if task.remote and mm.copied is not None and mm.image is None:
-            task.charge_all(drop_remote(mm.copied, system.machine))
+            task.charge_all(without_tables(drop_remote(mm.copied, system.machine), system.rules, "on_demand"))
         if task.cold and mm.image is None:
             task.charge_all(_cold_teardown(counts, system.machine))
     if mm.cow is not None and mm.copied is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from model.kernel.locks import RwLock
 from model.kernel.memory import Misses, MmCounts, dup_returned, dup_vmas, held, misses, mm_counts
 from model.kernel.mmap import commit_refusal
-from model.kernel.page_tables import copied_at_fork, copied_later, per_table
+from model.kernel.page_tables import copied_at_fork, copied_later, per_table, without_tables
 from model.kernel.sched import block_on, first_run, wake_up_new_task
 from model.kernel.task import Mm, MmCopying, Path, Spawning, Task
 from model.kernel.tlb import flush_tlb_mm
@@ -147,7 +147,8 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
         yield from task.mm.mmap_lock.release(task)
         raise SpawnFailed("ENOMEM", refusal)
     task.charge_all(dup_vmas(mm, system.rules, missed))
-    task.charge_all(dup_returned(mm, system.machine, system.returned))
+    returned = dup_returned(mm, system.machine, system.returned)
+    task.charge_all(without_tables(returned, system.rules, "on_demand", "async"))
     with task.at("copy_page_range"):
         task.charge_all(copied_at_fork(mm, system.rules, system.machine, missed, writable=parent.writable))
     if task.cold:

@@ -30,6 +30,13 @@ _ZAPPED = (
 """Part of the teardown that belongs to pte tables."""
 
 
+def without_tables(counts: Counts, rules: Rules, *put_off_by: str) -> Counts:
+    """What another CPU's cache makes dearer (`returned_*`, `remote_*`), less the tables that these rules do not walk."""
+    if rules.page_table_copy not in put_off_by:
+        return counts
+    return {name: count for name, count in counts.items() if not name.endswith(("_pte", "_table"))}
+
+
 def copied_at_fork(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses, *, writable: float) -> Counts:
     """What fork itself does to page tables: `mm/memory.c:copy_page_range@v6.18`, or less by rule.
 
