@@ -97,22 +97,22 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     runs = [(placements[0], first)]
     if scenario.load.busy_cpus:
         runs[0] = (replace(placements[0], weight=0.0), first)
-        runs += _phased(scenario, machine, costs, placements)
+        runs += _phased(scenario, machine, costs, placements, first)
     else:
-        runs += [(each, run_once(scenario, machine, costs, each, mutating=False)) for each in placements[1:]]
-    variants = [run_once(each, machine, costs, placements[0], mutating=False) for each in _variants(scenario)]
+        runs += [(each, run_once(scenario, machine, costs, each, like=first)) for each in placements[1:]]
+    variants = [run_once(each, machine, costs, placements[0], like=first) for each in _variants(scenario)]
     found = assemble(scenario, machine, costs, runs, variants)
     return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
 
 
 def _phased(
-    scenario: Scenario, machine: Machine, costs: CostTable, placements: Sequence[Placement]
+    scenario: Scenario, machine: Machine, costs: CostTable, placements: Sequence[Placement], first: Run
 ) -> list[tuple[Placement, Run]]:
     """Every placement at every phase of the tick, all phases as likely."""
     return [
         (
             replace(each, weight=each.weight / PHASES),
-            run_once(scenario, machine, costs, each, mutating=False, phase=(index + 0.5) / PHASES),
+            run_once(scenario, machine, costs, each, like=first, phase=(index + 0.5) / PHASES),
         )
         for each in placements
         for index in range(PHASES)
@@ -178,7 +178,7 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
     scenario = resolved(scenario)
     cold = scenario.parent.caller is Caller.COLD
     placement = machine.placements_of(family_of(scenario.spawn), cold=cold)[0]
-    return bill_of(run_once(scenario, machine, costs, placement).path_to(milestone))
+    return bill_of(run_once(scenario, machine, costs, placement, settle=False).path_to(milestone))
 
 
 def run_once(
@@ -187,13 +187,15 @@ def run_once(
     costs: CostTable,
     placement: Placement,
     *,
-    mutating: bool = True,
+    like: Run | None = None,
+    settle: bool = True,
     phase: float = QUIET_PHASE,
 ) -> Run:
     """Run the program under one placement.
 
-    `mutating`: whether the load's mutators run too; what they do to the parent and its flush holds without, so the
-    milestones are the same. `phase`: share of a tick that has passed since the last one; it matters on busy CPUs.
+    `like`: a run of the same load, whose mutators left to the child what this one's would: none are started. `settle`:
+    whether mutators go on beyond the program's end until every page is written again.
+    `phase`: share of a tick that has passed since the last one; it matters on busy CPUs.
     """
     parent = under_load(scenario.parent, scenario.load)
     env = simpy.Environment()
@@ -215,10 +217,13 @@ def run_once(
     caller.open_fds, caller.fd_slots, caller.cloexec_fds = parent.open_fds, parent.fd_slots, parent.cloexec_fds
     caller.cpu.current = caller
     run = Run(system=system, caller=caller)
-    if mutating:
+    if like is None:
         run.groups = start_mutators(system, caller.mm, parent, scenario.load)
+    elif like.caller.mm.cow is not None:
+        caller.mm.cow = like.caller.mm.cow.left(env.event())
     env.run(env.process(_program(run, replace(scenario, parent=parent))))
-    env.run()
+    if settle or not run.groups:
+        env.run()
     _collect(run)
     return run
 

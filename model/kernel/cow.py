@@ -24,9 +24,10 @@ class Cow:
         tables_ns: when the child has copied all page tables (rule `async`; infinite while that is unknown); begin_ns
             by other rules.
         table: what the parent's first write to a 2 MiB span costs before its fault, where tables are copied late.
-        tables_copied: page tables that such writes have copied.
+        tables_copied: page tables that such writes copy until the child gives its copy up.
         gone_begin_ns, gone_end_ns: the child's teardown of its copy, in address order; None while the child lives.
-        left_behind: pages that the parent has copied meanwhile: the child is left as their only owner and frees them.
+        left_behind, pmds_left_behind: pages mapped by pte, and pmd mappings, that the parent copies until then: the
+            child is left as their only owner and frees them. Pages of a split pmd go with their folio.
     """
 
     protected: simpy.Event
@@ -36,6 +37,7 @@ class Cow:
     gone_begin_ns: float | None = None
     gone_end_ns: float | None = None
     left_behind: float = 0.0
+    pmds_left_behind: float = 0.0
     table: Mapping[str, float] = field(default_factory=dict)
     tables_copied: float = 0.0
 
@@ -49,9 +51,25 @@ class Cow:
         if not self.protected.triggered:
             self.protected.succeed(self)
 
+    def leave(self, *, pages: float, pmds: float, tables: float) -> None:
+        """The parent has copied these away from the child; once the child is on its way out it is too late."""
+        if self.gone_begin_ns is None:
+            self.left_behind += pages
+            self.pmds_left_behind += pmds
+            self.tables_copied += tables
+
     def release(self, begin_ns: float, end_ns: float) -> None:
         """The child gives its copy up between these times."""
         self.gone_begin_ns, self.gone_end_ns = begin_ns, end_ns
+
+    def left(self, protected: simpy.Event) -> Cow:
+        """A record for another run in which the parent copies as much away from the child, and nobody looks on."""
+        return Cow(
+            protected,
+            left_behind=self.left_behind,
+            pmds_left_behind=self.pmds_left_behind,
+            tables_copied=self.tables_copied,
+        )
 
     def shared(self, from_ns: float, until_ns: float) -> float:
         """Share of the pages that the child still maps, on average over an interval (or at one moment)."""

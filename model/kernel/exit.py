@@ -14,8 +14,8 @@ from model.machine import Machine
 def drop_mm(task: Task) -> None:
     """`kernel/fork.c:mmput@v6.18`: tear the mm down if the task was its last user.
 
-    Charges: those of exit_mmap or shared_teardown, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte, those
-    of drop_remote.
+    Charges: those of exit_mmap or shared_teardown, free_huge_page, cold_exit_mm, cold_remove_vma, cold_zap_table,
+    cold_zap_pte, those of drop_remote.
     """
     mm, system = task.mm, task.system
     mm.users -= 1
@@ -27,6 +27,8 @@ def drop_mm(task: Task) -> None:
     elif mm.copied is not None and mm.missed is not None:
         owned = mm.owned_pages + (mm.cow.left_behind if mm.cow is not None else 0.0)
         counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=owned)
+        if mm.cow is not None:
+            counts["free_huge_page"] = mm.cow.pmds_left_behind
         if system.rules.page_table_copy == "on_demand":
             counts = shared_teardown(counts, mm.copied, mm.cow.tables_copied if mm.cow is not None else 0.0)
     begin_ns = task.clock_ns

@@ -31,7 +31,7 @@ _ZAPPED = (
 
 
 def without_tables(counts: Counts, rules: Rules, *put_off_by: str) -> Counts:
-    """What another CPU's cache makes dearer (`returned_*`, `remote_*`), less the tables that these rules do not walk."""
+    """What another CPU's cache makes dearer (`returned_*`, `remote_*`), less tables that these rules do not walk."""
     if rules.page_table_copy not in put_off_by:
         return counts
     return {name: count for name, count in counts.items() if not name.endswith(("_pte", "_table"))}

@@ -182,8 +182,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
     until_ns = max(begin_ns, task.system.env.now)
     faults = group.writes.faults(writes * group.weight, cow, begin_ns, until_ns, task.system.rules)
-    cow.tables_copied += faults.table_copies
-    cow.left_behind += faults.copies + faults.pmd_copies * PTRS_PER_TABLE
+    cow.leave(pages=faults.copies - faults.huge_copies, pmds=faults.pmd_copies, tables=faults.table_copies)
     task.sleep(thinking_ns, "between_writes")
     worked_ns = _priced_ns(task, faults) / group.weight
     with task.at("do_user_addr_fault", "do_wp_page"):

@@ -18,7 +18,7 @@ from model.prediction import Aftermath
 from model.process import Process
 from model.rules import Rules, rules_for
 from model.scenario import Load, Mutators, Scenario
-from model.simulation import Run, run_once, simulate
+from model.simulation import Run, bill, run_once, simulate
 from model.units import NS_PER_MS, NS_PER_S
 from tests.model.builders import COST_TABLE, MIB, TIB, anon, machine_with, parent_of, prime_costs, scenario_of
 
@@ -225,6 +225,15 @@ def test_what_mutators_write_is_writable_when_fork_comes() -> None:
     assert counts["wrprotect_pte"] == pytest.approx(PAGES // 4)
 
 
+def test_a_child_frees_what_its_parent_has_copied_away() -> None:
+    load = load_of(child_lifetime_ns=1e6 * NS_PER_S)
+    small, split = (simulate(scenario(load, who), TWO, COST_TABLE) for who in (parent(), parent(0, huge=32)))
+    old = simulate(scenario(load, parent(0, huge=32), rules=rules_for(kernel="5.7")), TWO, COST_TABLE)
+    assert small.bill.counts["free_anon_page"] == pytest.approx(PAGES, abs=1.0)
+    assert split.bill.counts.get("free_anon_page", 0.0) == pytest.approx(0.0, abs=1e-6), "pages go with their folio"
+    assert old.bill.counts["free_huge_page"] == pytest.approx(32, rel=1e-3)
+
+
 loads = st.builds(
     load_of,
     threads=st.integers(1, 40),
@@ -257,11 +266,12 @@ def test_every_nanosecond_of_a_mutator_is_in_one_entry(load: Load, who: Process)
 
 @settings(max_examples=10, deadline=None)
 @given(loads, heaps)
-def test_mutators_do_not_move_the_milestones_and_every_run_is_the_same(load: Load, who: Process) -> None:
+def test_runs_without_mutators_reach_the_same_milestones_and_every_run_is_the_same(load: Load, who: Process) -> None:
     asked = scenario(load, who)
-    with_them, without = (run_once(asked, TWO, COST_TABLE, PLACED, mutating=each) for each in (True, False))
-    if not load.child_lifetime_ns:
-        assert with_them.milestones["call"] == without.milestones["call"]
+    first = run_once(asked, TWO, COST_TABLE, PLACED)
+    assert run_once(asked, TWO, COST_TABLE, PLACED, like=first).milestones == first.milestones
+    for name in ("call", "reaped"):
+        assert bill(asked, TWO, COST_TABLE, name).elapsed_ns == pytest.approx(first.milestones[name])
     one, other = (simulate(asked, TWO, COST_TABLE) for _ in range(2))
     assert replace(one, tasks={}, path=()) == replace(other, tasks={}, path=())
 
