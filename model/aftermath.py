@@ -45,7 +45,7 @@ def aftermath_of(
         table_copies=sum(each.faults.table_copies for each in batches),
         ipis=rounds + sum(each.ipis for each in batches),
         growth=growth,
-        peak_pages=max((_grown(batches, cow, each.end_ns) for each in batches), default=0.0),
+        peak_pages=max(_grown(batches, cow, at_ns) for at_ns in _turning_points(batches, cow)),
         kept_pages=sum(each.faults.huge_copies for each in batches),
         stall=stall_of([each for group in groups for each in group.stalls]),
         lock_wait_ns=sum(group.lock_wait_ns for group in groups),
@@ -96,6 +96,15 @@ def _lost(ledger: Sequence[Entry], until_ns: float) -> float:
     """Time until `until_ns` in which a thread did not do what it does undisturbed."""
     kept = (each for each in ledger if each.name != "between_writes" and each.start_ns < until_ns)
     return sum(min(each.end_ns, until_ns) - each.start_ns for each in kept)
+
+
+def _turning_points(batches: Sequence[Batch], cow: Cow) -> list[float]:
+    """Moments among which memory is largest: it grows until the child begins to go, falls while it goes, or until all
+    pages have been copied."""
+    last_ns = batches[-1].end_ns if batches else cow.end_ns
+    if cow.gone_begin_ns is None or cow.gone_end_ns is None:
+        return [last_ns]
+    return [last_ns, *map(float, np.linspace(cow.gone_begin_ns, cow.gone_end_ns, 2 * GROWTH_POINTS))]
 
 
 def _grown(batches: Sequence[Batch], cow: Cow, at_ns: float) -> float:
