@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from calibration.capture.host import HostFacts
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
+from experiments.aftermath import aftermath_record, compared_aftermaths
 from experiments.headline import headline_of, words_of
 from experiments.notices import STRICT, extrapolation, of_prediction, of_question
 from experiments.scenarios import Notice, Question
 from model.costs import COSTS, CostTable, MissingCost
 from model.ledger import Bill
-from model.prediction import MILESTONES, SPREAD_LINE, Milestone, Prediction
+from model.prediction import MILESTONES, SPREAD_LINE, Aftermath, Milestone, Prediction
 from model.scenario import Scenario
 from model.simulation import bill, simulate
 from model.units import NS_PER_US
@@ -34,12 +35,14 @@ class Answered:
         breakdowns: by milestone, elapsed time by cost, machine_spread included; each sums to that milestone's p50.
         notices: warnings that hold for it.
         beyond: by attribute of the parent or target, how often the largest measured it is; None: none was.
+        compared: aftermaths of a child that execs at once, of one that lives, and without any fork.
     """
 
     prediction: Prediction
     breakdowns: Mapping[str, Mapping[str, float]]
     notices: tuple[Notice, ...]
     beyond: Mapping[str, float | None]
+    compared: Mapping[str, Aftermath] = field(default_factory=dict)
 
 
 def answer(
@@ -89,6 +92,7 @@ def answer_one(question: Question, file: MachineFile, mechanism: str) -> Answere
             name: value / reached if reached else None
             for name, (value, reached) in extrapolation(file.machine, question, prediction).items()
         },
+        compared=compared_aftermaths(question, file, prediction),
     )
 
 
@@ -236,6 +240,8 @@ def _record(each: Answered) -> dict[str, Any]:
         "warnings": [_notice(notice) for notice in each.notices],
         "error": None,
     }
+    if prediction.aftermath is not None:
+        record["aftermath"] = aftermath_record(prediction.aftermath, each.compared)
     if prediction.error is not None:
         record["error"] = {"errno": prediction.error.errno, "why": prediction.error.why}
     return record

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from experiments.aftermath import aftermath_lines
 from experiments.headline import duration, job_headline, pool, size, words_of, worst_of
 
 Document = Mapping[str, Any]
@@ -36,6 +37,8 @@ def prediction_text(document: Document) -> str:
     shown = worst_of(pool(document)) or next(iter(document["predictions"]), None)
     if shown is not None and shown["breakdown_us"]:
         lines += ["", *_parts(shown)]
+    for prediction in document["predictions"]:
+        lines += aftermath_lines(prediction)
     return "\n".join([*lines, "", *machine_lines(document)]) + "\n"
 
 

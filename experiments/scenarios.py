@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calibration.capture.elf import capture_elf
+from calibration.capture.load_file import read_load
 from calibration.errors import BadInput
 from model.elf_image import NO_IMAGE, ElfImage
 from model.kernel.fork import KNOWN_FLAGS
 from model.machine import Machine
 from model.process import Caller, Process, Runtime
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules, rules_for, set_rule
-from model.scenario import Scenario, Spawn, spawn_and_wait
+from model.scenario import Load, Scenario, Spawn, spawn_and_wait
 from model.simulation import HELPED, MECHANISMS, NEEDS_EXEC
+from model.userland.working_set import mutable_pages
 
 DEFAULT_PARENT = "jvm-4g"
 DEFAULT_TARGET = "/bin/true"
@@ -53,6 +55,7 @@ class Question:
         flags: CLONE_ flags of clone3.
         kernel: the version asked for; empty: that of the machine file.
         notices: what had to be assumed before the model was asked.
+        load: what else runs.
     """
 
     parent: Process
@@ -64,6 +67,7 @@ class Question:
     kernel: str = ""
     seed: int = 0
     notices: tuple[Notice, ...] = ()
+    load: Load = field(default_factory=Load)
 
     def scenario(self, mechanism: str) -> Scenario:
         """The scenario of one mechanism: spawn once and wait."""
@@ -73,7 +77,7 @@ class Question:
             helper=self.helpers.get(mechanism),
             flags=self.flags if mechanism == "clone3" else frozenset(),
         )
-        return spawn_and_wait(self.parent, spawn, rules=self.rules, seed=self.seed)
+        return spawn_and_wait(self.parent, spawn, rules=self.rules, seed=self.seed, load=self.load)
 
 
 def target_of(path: str | None, *, glibc: str | None = None) -> tuple[ElfImage, tuple[Notice, ...]]:
@@ -235,6 +239,27 @@ def rules_of(
             remedy = "write --rule NAME=VALUE" if not separator else "correct the rule"
             raise BadInput(f"--rule {setting}", str(error), remedy) from error
     return rules
+
+
+def load_of(path: Path | None, parent: Process, machine: Machine) -> tuple[Load, tuple[Notice, ...]]:
+    """The load that a file describes, none without one; with a notice where the parent is too small for it.
+
+    Raises:
+        BadInput: the file cannot be used, or keeps more CPUs busy than the machine has.
+    """
+    if path is None:
+        return Load(), ()
+    load = read_load(path)
+    if load.busy_cpus > machine.cpus:
+        why = f"busy_cpus is {load.busy_cpus}, {machine.name} has {machine.cpus}"
+        raise BadInput(str(path), why, f"give at most {machine.cpus}")
+    asked, there = sum(each.working_set_pages for each in load.mutators), mutable_pages(parent.space)
+    if asked <= there:
+        return load, ()
+    text = (
+        f"the working sets are {asked:,} pages, the parent has {there:,} private anonymous ones: the rest is left out"
+    )
+    return load, (Notice("working_set", text),)
 
 
 def adjusted(

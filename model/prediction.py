@@ -33,6 +33,62 @@ class SpawnError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """Writes that did not go through at once: how many, and how long they took in ns beyond an undisturbed one."""
+
+    count: float
+    mean_ns: float
+    p99_ns: float
+    longest_ns: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Pages of 4 KiB more than at the fork, parent and child together, at a time after the call."""
+
+    at_ns: float
+    pages: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aftermath:
+    """What the parent's mutators meet while and after a spawn; expected counts, times from the call.
+
+    Attributes:
+        copied: whether the spawn copied the memory; if not, nothing happens to the mutators.
+        lifetime_ns: how long the child was to live before its exec or exit.
+        cow_copies, reuse_faults, splits: 4 KiB pages copied and taken back; pmd mappings split.
+        pmd_copies, pmd_reuses: pmd mappings copied (before 5.8) and taken back whole.
+        table_copies: page tables copied by a write of the parent (rule `page_table_copy`).
+        ipis: interrupts that CPUs of the parent got by the fork's flush and by those of copies and splits.
+        growth: memory by time until `shared_until_ns`; `peak_pages` at most; `kept_pages` beyond the child's end.
+        stall, lock_wait_ns: stalled writes; the part of their time that was waiting for the fork's locks.
+        shared_until_ns: when the last shared page of the working sets is gone.
+        settled_ns: when all of them have been written again.
+        lost_writes, lost_share: writes not done until `shared_until_ns`, and their share of all.
+    """
+
+    copied: bool
+    lifetime_ns: float
+    cow_copies: float = 0.0
+    reuse_faults: float = 0.0
+    splits: float = 0.0
+    pmd_copies: float = 0.0
+    pmd_reuses: float = 0.0
+    table_copies: float = 0.0
+    ipis: float = 0.0
+    growth: tuple[Growth, ...] = ()
+    peak_pages: float = 0.0
+    kept_pages: float = 0.0
+    stall: Stall = Stall(count=0.0, mean_ns=0.0, p99_ns=0.0, longest_ns=0.0)
+    lock_wait_ns: float = 0.0
+    shared_until_ns: float = 0.0
+    settled_ns: float = 0.0
+    lost_writes: float = 0.0
+    lost_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Answer for one scenario.
 
@@ -47,6 +103,7 @@ class Prediction:
         tasks: ledger of every task, for the timeline.
         charges, events: size of the simulation.
         error: why the spawn fails, or None.
+        aftermath: what the load's mutators meet, or None without mutators.
     """
 
     mechanism: str
@@ -60,6 +117,7 @@ class Prediction:
     charges: int
     events: int
     error: SpawnError | None = None
+    aftermath: Aftermath | None = None
 
     @property
     def elapsed_ns(self) -> float:

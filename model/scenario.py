@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from model.elf_image import NO_IMAGE, ElfImage
+from model.locality import Locality
 from model.process import Process
 from model.rules import Rules
+from model.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +115,65 @@ class Sleep:
 Step = Spawn | Wait | Charge | Touch | Rewrite | Mprotect | Stream | Munmap | PingPong | Sleep
 
 
+BATCH_SHARE = 1 / 32
+"""Writes that mutators do between two looks at the simulation, as a share of those since the fork."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutators:
+    """Threads of the parent that write to its private anonymous memory.
+
+    Between two writes a thread sleeps or thinks; what a fault delays is not made up for.
+
+    Attributes:
+        threads: how many.
+        writes_per_second: of all of them together, undisturbed, each to a page that `locality` chooses; the first to a
+            page since a fork faults.
+        locality: `uniform`, `zipf` or `sequential` (`model.locality.Reach`).
+        working_set_pages: pages of 4 KiB that they write to, in the largest mappings.
+    """
+
+    threads: int = 1
+    writes_per_second: float = 1.0
+    locality: Locality = "uniform"
+    working_set_pages: int = 1
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.working_set_pages < 1:
+            raise ValueError("mutators have at least one thread and one page")
+        if not 0.0 < self.writes_per_second < float("inf"):
+            raise ValueError("writes_per_second is positive and finite")
+
+    @property
+    def interval_ns(self) -> float:
+        """Time from one write of a thread to its next, undisturbed."""
+        return self.threads * NS_PER_S / self.writes_per_second
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What else runs: CPU-bound tasks beside the spawn, and how long the child lives (0: exec or exit at once)."""
+    """What else runs beside the spawn, and how long the child lives.
+
+    Attributes:
+        busy_cpus: CPUs on which a CPU-bound task of another process runs.
+        child_lifetime_ns: how long a child with a copy of the memory lives before its exec or exit; 0: not at all.
+        mutators: the parent's own threads that write.
+        batch_share: see `BATCH_SHARE`; 0: one write at a time.
+    """
 
     busy_cpus: int = 0
     child_lifetime_ns: float = 0.0
+    mutators: tuple[Mutators, ...] = ()
+    batch_share: float = BATCH_SHARE
+
+    def __post_init__(self) -> None:
+        if self.busy_cpus < 0 or not 0.0 <= self.child_lifetime_ns < float("inf"):
+            raise ValueError("busy_cpus and child_lifetime_ns are not negative")
+
+    @property
+    def threads(self) -> int:
+        """All mutator threads."""
+        return sum(each.threads for each in self.mutators)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,16 @@ The only place that makes a `simpy.Environment`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import simpy
 
+from model.aftermath import aftermath_of
 from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
+from model.hardware.tick import PHASES, Ticks, slice_ns
 from model.kernel.exit import do_wait
 from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
 from model.kernel.locks import RwLock
@@ -21,12 +23,14 @@ from model.kernel.sched import release_cpu
 from model.kernel.task import Mm, Path, Spawning, System, Task
 from model.ledger import Bill, Entry, bill_of, critical_path
 from model.machine import BARE, Machine, Placement
-from model.prediction import MILESTONES, Prediction
+from model.prediction import MILESTONES, Aftermath, Prediction
 from model.process import Caller, Process
-from model.scenario import Load, Scenario, Spawn, Wait
+from model.scenario import Scenario, Spawn, Wait
 from model.spread import assemble
 from model.userland import cpython, jdk, libc, program, shell
 from model.userland.libc import Launch
+from model.userland.mutators import Group, start_mutators
+from model.userland.working_set import under_load
 
 Starter = Callable[[Task, Launch], Spawning]
 Waiter = Callable[[Task, Task], Path]
@@ -49,13 +53,15 @@ JDK_DEFAULT = "jdk"
 """Stands for the launch mechanism that `rules.jdk_launch` makes the default of a JDK."""
 HELPED = frozenset({"jdk-posix_spawn", "shell"})
 """Mechanisms that run another image first (`Spawn.helper`)."""
+QUIET_PHASE = 0.75
+"""Share of a tick that has passed when the quiet run begins: all slices are used up, so a newcomer runs at once."""
 NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-fork"}
 """Mechanisms that always exec."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One finished run under one placement."""
+    """One finished run under one placement; `groups` are the load's mutators."""
 
     system: System
     caller: Task
@@ -63,6 +69,7 @@ class Run:
     milestones: dict[str, float] = field(default_factory=dict)
     owners: dict[str, Task] = field(default_factory=dict)
     error: SpawnFailed | None = None
+    groups: list[Group] = field(default_factory=list)
 
     def path_to(self, milestone: str) -> list[Entry]:
         """Critical path from the caller's call to a milestone."""
@@ -81,14 +88,46 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
 
     Raises:
         MissingCost: the machine file lacks a price that the scenario needs.
-        NotBuilt: unknown mechanism or clone flag, a load, a launcher's first start.
+        NotBuilt: unknown mechanism or clone flag, a launcher's first start.
     """
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
     placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
-    runs = [run_once(scenario, machine, costs, placement) for placement in placements]
-    variants = [run_once(each, machine, costs, placements[0]) for each in _variants(scenario)]
-    return assemble(scenario, machine, costs, list(zip(placements, runs, strict=True)), variants)
+    first = run_once(scenario, machine, costs, placements[0])
+    runs = [(placements[0], first)]
+    if scenario.load.busy_cpus:
+        runs[0] = (replace(placements[0], weight=0.0), first)
+        runs += _phased(scenario, machine, costs, placements, first)
+    else:
+        runs += [(each, run_once(scenario, machine, costs, each, like=first)) for each in placements[1:]]
+    variants = [run_once(each, machine, costs, placements[0], like=first) for each in _variants(scenario)]
+    found = assemble(scenario, machine, costs, runs, variants)
+    return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
+
+
+def _phased(
+    scenario: Scenario, machine: Machine, costs: CostTable, placements: Sequence[Placement], first: Run
+) -> list[tuple[Placement, Run]]:
+    """Every placement at every phase of the tick, all phases as likely."""
+    return [
+        (
+            replace(each, weight=each.weight / PHASES),
+            run_once(scenario, machine, costs, each, like=first, phase=(index + 0.5) / PHASES),
+        )
+        for each in placements
+        for index in range(PHASES)
+    ]
+
+
+def _aftermath(run: Run) -> Aftermath:
+    load = run.system.load
+    return aftermath_of(
+        run.groups,
+        run.caller.mm.cow,
+        begin_ns=run.begin_ns,
+        cpus=len(run.system.cpus),
+        lifetime_ns=load.child_lifetime_ns,
+    )
 
 
 def _variants(scenario: Scenario) -> list[Scenario]:
@@ -140,13 +179,26 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
     scenario = resolved(scenario)
     cold = scenario.parent.caller is Caller.COLD
     placement = machine.placements_of(family_of(scenario.spawn), cold=cold)[0]
-    return bill_of(run_once(scenario, machine, costs, placement).path_to(milestone))
+    return bill_of(run_once(scenario, machine, costs, placement, settle=False).path_to(milestone))
 
 
-def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: Placement) -> Run:
-    """Run the program under one placement; `NotBuilt` for a load, which no path knows yet."""
-    if scenario.load != Load():
-        raise NotBuilt("a load beside the spawn is not built")
+def run_once(
+    scenario: Scenario,
+    machine: Machine,
+    costs: CostTable,
+    placement: Placement,
+    *,
+    like: Run | None = None,
+    settle: bool = True,
+    phase: float = QUIET_PHASE,
+) -> Run:
+    """Run the program under one placement.
+
+    `like`: a run of the same load, whose mutators left to the child what this one's would: none are started. `settle`:
+    whether mutators go on beyond the program's end until every page is written again.
+    `phase`: share of a tick that has passed since the last one; it matters on busy CPUs.
+    """
+    parent = under_load(scenario.parent, scenario.load)
     env = simpy.Environment()
     idle_ns = LONG_IDLE_NS if scenario.parent.caller is Caller.COLD else SHORT_IDLE_NS
     system = System(
@@ -157,14 +209,22 @@ def run_once(scenario: Scenario, machine: Machine, costs: CostTable, placement: 
         placement=placement,
         returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
+        load=scenario.load,
+        ticks=Ticks(phase, slice_ns(machine.cpus)),
     )
-    parent = scenario.parent
+    for cpu in system.cpus[::-1][: scenario.load.busy_cpus]:
+        cpu.busy = True
     caller = Task(system, "caller", Mm(RwLock(env), users=parent.threads), cold=parent.caller is Caller.COLD)
     caller.open_fds, caller.fd_slots, caller.cloexec_fds = parent.open_fds, parent.fd_slots, parent.cloexec_fds
     caller.cpu.current = caller
     run = Run(system=system, caller=caller)
-    env.run(env.process(_program(run, scenario)))
-    env.run()
+    if like is None:
+        run.groups = start_mutators(system, caller.mm, parent, scenario.load)
+    elif like.caller.mm.cow is not None:
+        caller.mm.cow = like.caller.mm.cow.left(env.event())
+    env.run(env.process(_program(run, replace(scenario, parent=parent))))
+    if settle or not run.groups:
+        env.run()
     _collect(run)
     return run
 
@@ -191,12 +251,16 @@ def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:
                 run.error = failed
                 break
             run.caller.charge("clock_gettime")
+            if run.caller.cpu.busy:
+                yield from run.caller.meet()
             _mark(run, "call")
         elif isinstance(step, Wait):
             if child is None:
                 raise ValueError("the program waits for a child that it did not start")
             yield from wait(run.caller, child)
             run.caller.charge("clock_gettime")
+            if run.caller.cpu.busy:
+                yield from run.caller.meet()
             _mark(run, "reaped")
         else:
             yield from program.do_step(run.caller, step)

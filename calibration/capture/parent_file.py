@@ -51,7 +51,7 @@ def _parse(path: Path) -> Process:
     try:
         return parse(text)
     except ValidationError as error:
-        raise _unfit(path, error) from error
+        raise unfit(path, error) from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(str(path), f"neither TOML nor JSON: {error}", "correct the line") from error
     except (ValueError, RecursionError) as error:
@@ -74,7 +74,7 @@ def _parse_description(text: bytes) -> Process:
     return described_process(ParentDescription.model_validate(document), assumed_contiguous=ASSUMED_CONTIGUOUS)
 
 
-def _unfit(path: Path, error: ValidationError) -> BadInput:
+def unfit(path: Path, error: ValidationError) -> BadInput:
     """The first finding with its key, as `vma[3].size`."""
     first, *others = error.errors(include_url=False, include_input=False)
     key = ""

@@ -5,6 +5,7 @@ artefacts.py  the C parent and the Java class, compiled at run time and cached
 commands.py   the words that start a parent
 driver.py     one parent process: started, captured, told to measure, ended
 runs.py       run_case, run_matrix: several processes, interleaved in random order
+mutating.py   a C parent with mutator threads (mutate_loop.c): run_load_case, load_matrix
 results.py    LiveResult, its quantiles, noise_floor
 spawn_loop.c, SpawnLoop.java, spawn_loop.py   the parents
 """

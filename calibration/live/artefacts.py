@@ -23,13 +23,18 @@ def python_script() -> Path:
 
 
 def c_parent() -> Path:
-    """The compiled C parent.
+    """The compiled C parent. Raises as `c_program` does."""
+    return c_program("spawn_loop")
+
+
+def c_program(name: str) -> Path:
+    """A compiled C program of this folder.
 
     Raises:
         BadInput: no C compiler, one that refuses the source, or a cache that cannot be written.
     """
     builder = Builder()
-    source = _HERE / "spawn_loop.c"
+    source = _HERE / f"{name}.c"
     headers = [path.read_text() for path in sorted(BENCH_DIR.glob("*.h"))]
     # -iquote, not -I: the benches have a spawn.h of their own, which must not hide the system's <spawn.h>.
     flags = (*BENCH_FLAGS, "-iquote", str(BENCH_DIR))
@@ -37,12 +42,12 @@ def c_parent() -> Path:
 
     def make(folder: Path) -> None:
         try:
-            builder.compile([*flags, "-o", str(folder / "spawn_loop"), str(source)])
+            builder.compile([*flags, "-o", str(folder / name), str(source)])
         except BuildError as error:
             why = f"the live parent does not compile: {error}"
             raise BadInput(builder.compiler.command[0], why, "install gcc and libc's headers, or set CC") from error
 
-    return _cached(f"c-{key}", make) / "spawn_loop"
+    return _cached(f"c-{key}", make) / name
 
 
 def tsc_rate_program() -> Path:

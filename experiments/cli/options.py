@@ -26,6 +26,7 @@ from experiments.scenarios import (
     flags_of,
     helpers_of,
     java_of,
+    load_of,
     mechanisms_of,
     rules_of,
     target_of,
@@ -91,7 +92,9 @@ class Asked:
         bool, typer.Option("--strict", help="Refuse to answer beyond what was measured, with status 2.")
     ] = False
     seed: Annotated[int, typer.Option(metavar="N", help="Of what is drawn.")] = 0
-    load: Annotated[str | None, typer.Option(metavar="FILE", hidden=True)] = None
+    load: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What runs beside it and how long the child lives (TOML).")
+    ] = None
     jdk_cold: Annotated[bool, typer.Option("--jdk-cold", hidden=True)] = False
 
 
@@ -133,6 +136,7 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
     )
     target, target_notices = _target(asked)
     mechanisms = mechanisms_of(asked.via, parent, target)
+    load, load_notices = load_of(asked.load, parent, file.machine)
     java = java_of(asked.pid) if asked.pid is not None else None
     helpers, helper_notices = helpers_of(mechanisms, java=java, glibc=asked.glibc)
     question = Question(
@@ -144,7 +148,8 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         flags=flags_of(asked.clone_flags, mechanisms),
         kernel=asked.kernel or "",
         seed=asked.seed,
-        notices=target_notices + helper_notices,
+        notices=target_notices + helper_notices + load_notices,
+        load=load,
     )
     return question, machine_if(file, what_if(asked))
 
@@ -167,9 +172,8 @@ def _target(asked: Asked) -> tuple[ElfImage, tuple[Notice, ...]]:
 
 
 def _refuse_unbuilt(asked: Asked) -> None:
-    for option, given in (("--load", asked.load is not None), ("--jdk-cold", asked.jdk_cold)):
-        if given:
-            raise BadInput(option, "it is not built yet", "leave it out")
+    if asked.jdk_cold:
+        raise BadInput("--jdk-cold", "it is not built yet", "leave it out")
 
 
 def parent_of(asked: Asked) -> Process:

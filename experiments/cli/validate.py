@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def validate(
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
-        kind: Annotated[list[str] | None, typer.Option(help="jvm, c, cpython or loader; may be repeated.")] = None,
+        kind: Annotated[
+            list[str] | None, typer.Option(help="jvm, c, cpython, loader or load; may be repeated.")
+        ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
         processes: Annotated[int, typer.Option(min=1, max=20, help="Fresh processes of each case.")] = 3,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -39,6 +41,8 @@ def register(app: typer.Typer) -> None:
         file = find_machine(machine)
         if "loader" in (kind or []):
             return _loader(file, kind or [], as_json)
+        if kind and "load" in kind:
+            return _validate_load(file, kind, processes=processes, as_json=as_json)
         cases = cases_of(kind or ["jvm", "c", "cpython"], large=large)
         done = run(file, cases, processes=processes, progress=_progress)
         print(json.dumps(_document(done), indent=1) if as_json else _text(done))
@@ -55,6 +59,21 @@ def _loader(file: MachineFile, kinds: list[str], as_json: bool) -> int:
     done = validate_loader(file, progress=_progress)
     print(json.dumps(loader_document(done), indent=1) if as_json else loader_text(done))
     return 0 if float(loader_summary(done.comparisons)["median_error"]) <= MOST_ERROR else 1
+
+
+def _validate_load(file: MachineFile, kinds: list[str], *, processes: int, as_json: bool) -> int:
+    """Mutators beside a fork: what is compared are counts, not milestones, so it stands for itself."""
+    from calibration.errors import BadInput
+    from calibration.live.mutating import load_matrix
+    from calibration.validate_load import validate_load
+    from experiments.load_validation import load_document, load_text
+
+    if set(kinds) != {"load"}:
+        raise BadInput("--kind load", "it has figures of its own", "ask for the other kinds in a run of their own")
+    found, skipped = validate_load(file, load_matrix(), rounds=processes, progress=_progress)
+    document = load_document(file.machine.name, found, skipped)
+    print(json.dumps(document, indent=1, allow_nan=False) if as_json else load_text(found, skipped))
+    return 0 if all(each.right for each in found) else 1
 
 
 def _progress(line: str) -> None:

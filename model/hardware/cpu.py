@@ -24,6 +24,7 @@ class Cpu(Generic[Runnable]):
         queue: runnable tasks that wait for it, next first.
         idle_since_ns: when the last task left it.
         left_by: the task that left it last.
+        busy: whether a CPU-bound task of another process is always runnable there.
     """
 
     index: int
@@ -31,11 +32,12 @@ class Cpu(Generic[Runnable]):
     queue: deque[Runnable] = field(default_factory=deque)
     idle_since_ns: float = -LONG_IDLE_NS
     left_by: Runnable | None = None
+    busy: bool = False
 
     @property
     def idle(self) -> bool:
         """Whether nobody holds it."""
-        return self.current is None
+        return self.current is None and not self.busy
 
 
 def wake_latency(idle_ns: float) -> str:

@@ -6,6 +6,7 @@ from model.kernel.fork import complete_vfork_done
 from model.kernel.memory import drop_remote, held
 from model.kernel.mm import Counts
 from model.kernel.mmap import exit_mmap, image_exit
+from model.kernel.page_tables import shared_teardown, without_tables
 from model.kernel.sched import block_on, release_cpu
 from model.kernel.task import Path, Task
 from model.machine import Machine
@@ -14,8 +15,8 @@ from model.machine import Machine
 def drop_mm(task: Task) -> None:
     """`kernel/fork.c:mmput@v6.18`: tear the mm down if the task was its last user.
 
-    Charges: those of exit_mmap, cold_exit_mm, cold_remove_vma, cold_zap_table, cold_zap_pte, those of
-    drop_remote.
+    Charges: those of exit_mmap or shared_teardown, free_huge_page, cold_exit_mm, cold_remove_vma, cold_zap_table,
+    cold_zap_pte, those of drop_remote.
     """
     mm, system = task.mm, task.system
     mm.users -= 1
@@ -25,13 +26,21 @@ def drop_mm(task: Task) -> None:
     if mm.image is not None:
         counts = image_exit(mm.image, mm.owned_pages, system.machine)
     elif mm.copied is not None and mm.missed is not None:
-        counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=mm.owned_pages)
+        owned = mm.owned_pages + (mm.cow.left_behind if mm.cow is not None else 0.0)
+        counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=owned)
+        if mm.cow is not None:
+            counts["free_huge_page"] = mm.cow.pmds_left_behind
+        if system.rules.page_table_copy == "on_demand":
+            counts = shared_teardown(counts, mm.copied, mm.cow.tables_copied if mm.cow is not None else 0.0)
+    begin_ns = task.clock_ns
     with task.at("mmput", "exit_mmap"):
         task.charge_all(counts)
         if task.remote and mm.copied is not None and mm.image is None:
-            task.charge_all(drop_remote(mm.copied, system.machine))
+            task.charge_all(without_tables(drop_remote(mm.copied, system.machine), system.rules, "on_demand"))
         if task.cold and mm.image is None:
             task.charge_all(_cold_teardown(counts, system.machine))
+    if mm.cow is not None and mm.copied is not None:
+        mm.cow.release(begin_ns, task.clock_ns)
 
 
 def _cold_teardown(counts: Counts, machine: Machine) -> Counts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.kernel.locks import RwLock
-from model.kernel.memory import Misses, copy_page_range, dup_returned, dup_vmas, held, misses
+from model.kernel.memory import Misses, dup_returned, dup_vmas, held, misses
 from model.kernel.mm import MmCounts, mm_counts
 from model.kernel.mmap import commit_refusal
+from model.kernel.page_tables import copied_at_fork, copied_later, per_table, without_tables
 from model.kernel.sched import block_on, first_run, wake_up_new_task
 from model.kernel.task import Mm, MmCopying, Path, Spawning, Task
 from model.kernel.tlb import flush_tlb_mm
@@ -59,7 +60,20 @@ def kernel_clone(task: Task, parent: Process, flags: frozenset[str], body: Body,
 
 def _run(child: Task, body: Body) -> Path:
     yield from first_run(child)
+    if child.system.rules.page_table_copy == "async":
+        copy_tables_late(child)
     yield from body(child)
+
+
+def copy_tables_late(child: Task) -> None:
+    """The child copies the parent's page tables before it returns to user mode (rule `async`).
+
+    Charges: those of copied_later.
+    """
+    with child.at("copy_tables_late"):
+        child.charge_all(child.mm.later)
+    if child.mm.cow is not None and child.mm.copied is not None:
+        child.mm.cow.tables_ns = child.clock_ns
 
 
 def copy_process(task: Task, parent: Process, flags: frozenset[str], name: str) -> Spawning:
@@ -111,9 +125,10 @@ def dup_mm(task: Task, parent: Process) -> MmCopying:
     missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=parent.writable)
     with task.at("dup_mmap"):
         yield from dup_mmap(task, parent, mm, missed)
+    later = copied_later(mm, system.rules, system.machine, missed, writable=parent.writable)
     # The copy is dropped after it has been made: by then the walk, not what the caller wrote before, fills the caches.
     missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=0.0)
-    return Mm(RwLock(system.env), copied=mm, missed=missed)
+    return Mm(RwLock(system.env), copied=mm, missed=missed, cow=task.mm.cow, later=later)
 
 
 def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
@@ -127,19 +142,26 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     """
     system = task.system
     yield from task.mm.mmap_lock.acquire(task, write=True)
+    locked_ns = task.clock_ns
     refusal = commit_refusal(parent.space, system.rules, parent.limits)
     if refusal:
         yield from task.mm.mmap_lock.release(task)
         raise SpawnFailed("ENOMEM", refusal)
     task.charge_all(dup_vmas(mm, system.rules, missed))
-    task.charge_all(dup_returned(mm, system.machine, system.returned))
+    returned = dup_returned(mm, system.machine, system.returned)
+    task.charge_all(without_tables(returned, system.rules, "on_demand", "async"))
     with task.at("copy_page_range"):
-        task.charge_all(copy_page_range(mm, system.rules, system.machine, missed, writable=parent.writable))
+        task.charge_all(copied_at_fork(mm, system.rules, system.machine, missed, writable=parent.writable))
     if task.cold:
+        eager = system.rules.page_table_copy == "eager"
         task.charge("cold_vma", mm.vmas)
-        task.charge("cold_pte_table", mm.tables.pte + mm.huge_pmds)
-        task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")))
-    flush_tlb_mm(task, running=parent.running_threads)
+        task.charge("cold_pte_table", mm.tables.pte * eager + mm.huge_pmds)
+        task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")) * eager)
+    flush_tlb_mm(task, running=max(parent.running_threads, system.load.threads))
+    if task.mm.cow is not None:
+        later = copied_later(mm, system.rules, system.machine, missed, writable=parent.writable)
+        task.mm.cow.table = per_table(later, mm)
+        task.mm.cow.protect(locked_ns, task.clock_ns, later=system.rules.page_table_copy == "async")
     yield from task.mm.mmap_lock.release(task)
 
 

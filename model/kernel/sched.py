@@ -74,7 +74,7 @@ def try_to_wake_up(task: Task, waker: Task) -> Path:
 
     `kernel/sched/core.c:try_to_wake_up@v6.18`.
     Charges: context_switch, wake_idle_*.
-    Leaves out: migration later than the wake-up.
+    Leaves out: migration later than the wake-up. Busy CPUs: see `join_busy`.
     """
     system, now = task.system, task.system.env.now
     cpu = task.cpu
@@ -90,9 +90,25 @@ def try_to_wake_up(task: Task, waker: Task) -> Path:
         if idle is not None:
             _take_idle(task, idle, now)
             return
+        if cpu.current is None:
+            join_busy(task, cpu, new=False)
+            return
         by = yield _enqueue(task, cpu)
         task.record_wait(system.env.now, "cpu", by)
-        task.charge("context_switch")
+        join_busy(task, task.cpu, new=False)
+
+
+def join_busy(task: Task, cpu: Cpu[Task], *, new: bool) -> None:
+    """Get a CPU that no task of the simulation holds, after the CPU-bound one that may run there.
+
+    `kernel/sched/fair.c:place_entity@v6.18`, told in `model.hardware.tick`. Charges: context_switch.
+    """
+    cpu.current, task.cpu = task, cpu
+    if cpu.busy:
+        waits_ns = task.system.ticks.joins_after_ns(task.clock_ns, new=new)
+        task.record_wait(task.clock_ns + waits_ns, "cpu", None)
+    task.charge("context_switch")
+    task.runs_from_ns = task.clock_ns
 
 
 def _take_idle(task: Task, cpu: Cpu[Task], now: float) -> None:
@@ -114,10 +130,11 @@ def _wake_beside_waker(task: Task, waker: Task) -> Path:
         _enqueue(waker, cpu, front=True)
         cpu.current = task
         task.charge("context_switch")
+        task.runs_from_ns = task.clock_ns
         return
     by = yield _enqueue(task, cpu)
     task.record_wait(system.env.now, "cpu", by)
-    task.charge("context_switch")
+    join_busy(task, task.cpu, new=False)
 
 
 def wake_up_new_task(parent: Task, child: Task) -> Path:
@@ -132,6 +149,11 @@ def wake_up_new_task(parent: Task, child: Task) -> Path:
     other = next((cpu for cpu in system.cpus if cpu.idle), None)
     if system.placement.child == "other" and other is not None:
         _take_idle(child, other, system.env.now)
+        child.remote = True
+        parent.charge("wake_new_remote")
+    elif system.placement.child == "other" and (taken := _free_busy_cpu(parent)) is not None:
+        with child.at("ret_from_fork"):
+            join_busy(child, taken, new=True)
         child.remote = True
         parent.charge("wake_new_remote")
     else:
@@ -152,6 +174,12 @@ def sched_setaffinity(task: Task) -> Path:
         task.charge("sched_migrate")
 
 
+def _free_busy_cpu(parent: Task) -> Cpu[Task] | None:
+    """Another CPU on which only a task of another process runs."""
+    cpus = (cpu for cpu in parent.system.cpus if cpu is not parent.cpu)
+    return next((cpu for cpu in cpus if cpu.busy and cpu.current is None), None)
+
+
 def first_run(child: Task) -> Path:
     """The child's side of its start: wait for the CPU if it was queued."""
     if child.cpu.current is child:
@@ -160,4 +188,4 @@ def first_run(child: Task) -> Path:
     by = yield child.dispatched
     with child.at("ret_from_fork"):
         child.record_wait(child.system.env.now, "cpu", by)
-        child.charge("context_switch")
+        join_busy(child, child.cpu, new=True)

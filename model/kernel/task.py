@@ -16,12 +16,15 @@ import simpy
 from model.costs import CostTable
 from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
+from model.hardware.tick import TICK_NS, Ticks, slice_ns
+from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
 from model.kernel.memory import Misses
-from model.kernel.mm import MmCounts
+from model.kernel.mm import Counts, MmCounts
 from model.ledger import Entry, Kind, shifted
 from model.machine import Machine, Placement
 from model.rules import Rules
+from model.scenario import Load
 
 Path = Generator[simpy.Event, Any, None]
 """A path in which other tasks may act."""
@@ -50,6 +53,8 @@ class Mm:
         copied, missed: what a fork's copy holds, and what a walk over it no longer finds in the caches.
         image: what exec installed instead.
         owned_pages: anonymous pages, beyond the image's own, that are freed with it.
+        later: page tables of a fork's copy that its child has still to copy (rule `page_table_copy`).
+        cow: of a parent whose threads write: what its forks leave protected; of its child: the parent's.
     """
 
     mmap_lock: RwLock
@@ -58,6 +63,8 @@ class Mm:
     missed: Misses | None = None
     image: ElfImage | None = None
     owned_pages: float = 0.0
+    later: Counts = field(default_factory=dict)
+    cow: Cow | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +77,8 @@ class System:
         returned: how likely the last child dropped its mm on another CPU, whose caches and free lists then hold the
             lines and tables that the next fork needs.
         events: how often a task let the simulation catch up.
+        load: what else runs.
+        ticks: when slices end on CPUs that are busy.
     """
 
     env: simpy.Environment
@@ -83,6 +92,8 @@ class System:
     errors: list[tuple[str, str, float]] = field(default_factory=list)
     returned: float = 0.0
     events: int = 0
+    load: Load = field(default_factory=Load)
+    ticks: Ticks = field(default_factory=lambda: Ticks(0.5, slice_ns(1)))
 
     @property
     def charges(self) -> int:
@@ -129,7 +140,7 @@ class Task:
         created_by: the task that started it.
         clock_ns: its own time; runs ahead of the simulation's between meetings.
         ledger: every stretch of its time since it was created.
-        cpu: the CPU that it holds or held last.
+        cpu: the CPU that it holds or held last; runs_from_ns: since when, for its slice.
         cold: whether its caller came from other work.
         open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
         remote: whether it runs on another CPU than the one that copied its mm.
@@ -153,6 +164,7 @@ class Task:
         self.path: tuple[str, ...] = ()
         self.thefts: list[Theft] = []
         self.dispatched: simpy.Event | None = None
+        self.runs_from_ns = self.clock_ns
         self.exited = system.env.event()
         self.vfork_done: simpy.Event | None = None
         self.exec_done = system.env.event()
@@ -219,6 +231,7 @@ class Task:
         """Let the simulation catch up with this task's clock, and add the time that others stole meanwhile."""
         env = self.system.env
         while True:
+            self._share_cpu()
             self.system.events += 1
             yield env.timeout(max(0.0, self.clock_ns - env.now))
             if not self.thefts:
@@ -230,6 +243,15 @@ class Task:
                     yield self.dispatched
                 self.thefts.pop(0)
                 self._insert(theft)
+
+    def _share_cpu(self) -> None:
+        """Put the slices of the CPU-bound task on the same CPU, if it is busy, where they happened into the ledger."""
+        if not self.cpu.busy or self.cpu.current is not self:
+            return
+        ticks = self.system.ticks
+        while self.clock_ns > (at_ns := ticks.leaves_ns(self.runs_from_ns)):
+            self._insert(Theft(at_ns=at_ns, until_ns=at_ns + TICK_NS))
+            self.runs_from_ns = at_ns + TICK_NS
 
     def reach(self, milestone: str) -> Path:
         """Note that the task reaches a milestone now."""

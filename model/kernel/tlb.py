@@ -17,3 +17,15 @@ def flush_tlb_mm(task: Task, *, running: int) -> None:
     if others > 0:
         with task.at("flush_tlb_mm"):
             task.latency("ipi_round")
+
+
+def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
+    """Flushes after copied pages and split pmds: `arch/x86/include/asm/tlbflush.h:flush_tlb_page@v6.18`.
+
+    The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
+    ones are spared. The rounds to several CPUs overlap.
+    Charges: ipi_round.
+    Leaves out: what the interrupt takes from the interrupted, INVLPGB.
+    """
+    with task.at("flush_tlb_page"):
+        task.latency("ipi_round", flushes * min(1.0, running))

@@ -9,7 +9,7 @@ from model.elf_image import ElfImage
 from model.kernel.exec import Execve, execve
 from model.kernel.exit import do_exit
 from model.kernel.fork import CLONE_VFORK, CLONE_VM, kernel_clone
-from model.kernel.sched import sched_setaffinity
+from model.kernel.sched import nanosleep, sched_setaffinity
 from model.kernel.task import Path, Spawning, Task
 from model.process import Process
 from model.scenario import Spawn
@@ -47,7 +47,13 @@ class Launch:
 
 
 def exec_and_exit(task: Task, launch: Launch, image: ElfImage) -> Path:
-    """The child's end: exec the target, which exits at once; without a target `_exit` at once."""
+    """The child's end: exec the target, which exits at once; without a target `_exit` at once.
+
+    A child with a copy of the caller's memory lives as long before as the load says.
+    """
+    lifetime_ns = task.system.load.child_lifetime_ns
+    if lifetime_ns and task.mm.copied is not None:
+        yield from nanosleep(task, lifetime_ns)
     if image.kind == "none":
         yield from do_exit(task)
         return

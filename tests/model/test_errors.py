@@ -9,7 +9,7 @@ import pytest
 from model.address_space import Vma, VmaKind
 from model.machine import Placement
 from model.process import Limits, Process
-from model.scenario import Load, Scenario, Sleep, Spawn, Wait
+from model.scenario import Scenario, Sleep, Spawn, Wait
 from model.simulation import MECHANISMS, NotBuilt, bill, run_once, simulate
 from tests.model.builders import (
     BARE,
@@ -136,8 +136,6 @@ def test_unknown_mechanisms_and_flags_are_refused() -> None:
 
 def test_what_no_path_knows_yet_is_refused() -> None:
     scenario = scenario_of("jdk-fork", parent_of())
-    with pytest.raises(NotBuilt, match="load"):
-        simulate(replace(scenario, load=Load(busy_cpus=1)), BARE, COST_TABLE)
     spawn = scenario.spawn
     assert spawn is not None
     with pytest.raises(NotBuilt, match="first start"):

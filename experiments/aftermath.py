@@ -1,0 +1,126 @@
+"""The aftermath of a spawn in a document and as text: what the parent's other threads pay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from calibration.machine_file import MachineFile
+from experiments.headline import duration, size
+from experiments.scenarios import Question
+from model.prediction import Aftermath, Prediction
+from model.simulation import simulate
+from model.units import NS_PER_S, NS_PER_US, PAGE_BYTES
+
+SNAPSHOT_NS = 2 * NS_PER_S
+"""Life of the child that a child which execs at once is compared with: a small snapshot, as Redis writes them."""
+_DIGITS = 7
+_ROW = "  {:<14}{:>9}{:>9}{:>8}{:>12}{:>11}{:>9}{:>6}"
+
+
+def compared_aftermaths(question: Question, file: MachineFile, prediction: Prediction) -> dict[str, Aftermath]:
+    """The aftermath if the child execs at once, if it lives, and if nothing is forked; none without mutators."""
+    asked = prediction.aftermath
+    if asked is None:
+        return {}
+    none = Aftermath(copied=False, lifetime_ns=0.0)
+    lifetimes = {"exec": 0.0, "lives": asked.lifetime_ns or SNAPSHOT_NS}
+    if not asked.copied:
+        return {**{name: replace(none, lifetime_ns=each) for name, each in lifetimes.items()}, "no_fork": none}
+    found = {}
+    for name, lifetime_ns in lifetimes.items():
+        if lifetime_ns == asked.lifetime_ns:
+            found[name] = asked
+            continue
+        load = replace(question.load, child_lifetime_ns=lifetime_ns)
+        scenario = replace(question, load=load).scenario(prediction.mechanism)
+        found[name] = simulate(scenario, file.machine, file.costs).aftermath or none
+    return {**found, "no_fork": none}
+
+
+def aftermath_record(asked: Aftermath, compared: Mapping[str, Aftermath]) -> dict[str, Any]:
+    """What a document says of it: the case asked for, and the others beside it."""
+    return {**_record(asked), "compared": {name: _record(each) for name, each in compared.items()}}
+
+
+def _record(each: Aftermath) -> dict[str, Any]:
+    return {
+        "copied": each.copied,
+        "child_lifetime_us": _us(each.lifetime_ns),
+        "cow_copies": _rounded(each.cow_copies),
+        "reuse_faults": _rounded(each.reuse_faults),
+        "splits": _rounded(each.splits),
+        "pmd_copies": _rounded(each.pmd_copies),
+        "pmd_reuses": _rounded(each.pmd_reuses),
+        "table_copies": _rounded(each.table_copies),
+        "ipis": _rounded(each.ipis),
+        "memory_growth": {
+            "peak_pages": _rounded(each.peak_pages),
+            "peak_bytes": round(each.peak_pages * PAGE_BYTES),
+            "kept_pages": _rounded(each.kept_pages),
+            "kept_bytes": round(each.kept_pages * PAGE_BYTES),
+            "by_time": [
+                {"at_us": _us(point.at_ns), "pages": _rounded(point.pages), "bytes": round(point.pages * PAGE_BYTES)}
+                for point in each.growth
+            ],
+        },
+        "stall_us": {
+            "count": _rounded(each.stall.count),
+            "mean": _us(each.stall.mean_ns),
+            "p99": _us(each.stall.p99_ns),
+            "longest": _us(each.stall.longest_ns),
+            "lock_wait": _us(each.lock_wait_ns),
+        },
+        "throughput_lost": {
+            "writes": _rounded(each.lost_writes),
+            "share": _rounded(each.lost_share),
+            "until_us": _us(each.shared_until_ns),
+        },
+        "settled_us": _us(each.settled_ns),
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _us(elapsed_ns: float) -> float:
+    return _rounded(elapsed_ns / NS_PER_US)
+
+
+def aftermath_lines(prediction: Mapping[str, Any]) -> Iterator[str]:
+    """The section of the text report for one prediction of a document; nothing without a load."""
+    found = prediction.get("aftermath")
+    if found is None:
+        return
+    yield ""
+    if not found["copied"]:
+        yield f"{prediction['mechanism']}, aftermath: none, it copies no memory"
+        return
+    yield f"{prediction['mechanism']}, what its mutator threads meet:"
+    yield _ROW.format("child", "copies", "reused", "splits", "memory", "stall p99", "longest", "lost")
+    names = {"exec": "execs at once", "lives": f"lives {duration(found['compared']['lives']['child_lifetime_us'])}"}
+    for name, words in names.items():
+        each = found["compared"][name]
+        stall = each["stall_us"]
+        yield _ROW.format(
+            words,
+            _many(each["cow_copies"]),
+            _many(each["reuse_faults"] + each["pmd_reuses"]),
+            _many(each["splits"] + each["pmd_copies"]),
+            f"+{size(each['memory_growth']['peak_bytes'])}",
+            duration(stall["p99"]),
+            duration(stall["longest"]),
+            f"{each['throughput_lost']['share']:.0%}",
+        )
+    yield _ROW.format("no fork", "0", "0", "0", "0", "0", "0", "0%")
+    until = duration(found["throughput_lost"]["until_us"])
+    yield f"  lost: share of the writes not done until the last shared page is gone ({until})"
+
+
+def _many(count: float) -> str:
+    for limit, unit, factor in ((1e4, "", 1.0), (1e7, "k", 1e3)):
+        if count < limit:
+            return f"{count / factor:.0f}{unit}"
+    return f"{count / 1e6:.0f}M"

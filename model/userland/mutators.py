@@ -1,0 +1,242 @@
+"""The parent's own threads that write to its memory: undisturbed before a fork, stalled by it, faulting after it.
+
+Each thread is a task. It looks at the simulation once a batch of writes, so events grow with batches and not with
+pages: a batch is a share of the writes since the fork, and as many batches cover a heap of 64 GiB as one of 64 MiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model.hardware.cpu import Cpu
+from model.kernel.cow import Cow
+from model.kernel.task import Mm, Path, System, Task
+from model.kernel.tlb import flush_tlb_page
+from model.locality import Reach
+from model.process import Process
+from model.scenario import Load, Mutators
+from model.units import PTRS_PER_TABLE
+from model.userland.working_set import Faults, Spans, WorkingSet, Writes, working_sets
+
+LEFT_PAGES = 0.5
+"""Fewer expected pages than this are none: the storm is over."""
+FIRST_WRITES = 64.0
+"""The first batches are as large as if so many writes had been done."""
+MOST_TASKS = 16
+"""Tasks that stand for a group; beyond, each stands for several threads that do the same at the same time."""
+_GRID = np.linspace(0.0, 1.0, 513)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one task did in one batch.
+
+    Attributes:
+        begin_ns, end_ns: when.
+        writes: how many a thread did.
+        faults: of all threads that the task stands for.
+        work_ns: a thread's time in faults, interruptions of others waited for and the wait for a CPU included.
+        ipis: interrupts that other CPUs got from it.
+    """
+
+    begin_ns: float
+    end_ns: float
+    writes: float
+    faults: Faults
+    work_ns: float
+    ipis: float
+
+
+@dataclass(slots=True)
+class Group:
+    """Mutators of one kind at work.
+
+    Attributes:
+        spec: what they do.
+        memory: where.
+        writes: their state since the fork.
+        threads: their tasks, each of which stands for `weight` threads.
+        batches: what they did since the fork, in the order of its end.
+        stalls: (duration in ns, how many) of all writes that did not go through at once.
+        lock_wait_ns: time that they waited for the fork's locks.
+    """
+
+    spec: Mutators
+    memory: WorkingSet
+    writes: Writes
+    threads: list[Task] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    lock_wait_ns: float = 0.0
+
+    @property
+    def weight(self) -> float:
+        """Threads that a task stands for."""
+        return self.spec.threads / len(self.threads)
+
+
+def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[Group]:
+    """Start the load's threads beside the caller, whose mm they share.
+
+    They run on CPUs of their own: what they take from each other is reckoned in `_crowded`, what they take from the
+    spawn's tasks is left out.
+    """
+    groups: list[Group] = []
+    if not load.mutators:
+        return groups
+    mm.cow = Cow(system.env.event())
+    for spec, memory in zip(load.mutators, working_sets(parent, load.mutators, system.costs), strict=True):
+        if memory.pages < 1.0:
+            continue
+        huge = Spans(memory.huge_pmds, memory.huge_pmds * PTRS_PER_TABLE)
+        tables = Spans(memory.small_pages / PTRS_PER_TABLE, memory.small_pages)
+        writes = Writes(tables, huge, Reach(spec.locality, memory.pages))
+        group = Group(spec=spec, memory=memory, writes=writes)
+        groups.append(group)
+        for index in range(min(spec.threads, MOST_TASKS)):
+            task = Task(system, f"mutator {index}", mm)
+            task.cpu = Cpu(len(system.cpus) + index, current=task)
+            group.threads.append(task)
+            system.env.process(_mutate(task, group, index, mm.cow, parent.writable))
+    return groups
+
+
+def _mutate(task: Task, group: Group, index: int, cow: Cow, writable: float) -> Path:
+    yield cow.protected
+    yield from _wait_for_fork(task, group, stalled_at(task, group, index, cow, writable))
+    yield from _storm(task, group, cow)
+
+
+def stalled_at(task: Task, group: Group, index: int, cow: Cow, writable: float) -> float | None:
+    """When the thread's write first meets the fork's locks, or None if it gets by until they are free.
+
+    That is a write to a page that is protected already: its vma is locked until the end, so it waits for mmap_lock.
+    With per-vma locks (rule `per_vma_lock`) a fault elsewhere is served; without them it waits too. The threads stand
+    at evenly spaced quantiles of the distribution that writes at their rate give.
+    """
+    length_ns = cow.end_ns - cow.begin_ns
+    memory, quantile = group.memory, (index + 0.5) / len(group.threads)
+    if group.spec.locality == "sequential":
+        # A mapping's own stretch rises, the gaps between are flat: the first moment at which the share is reached.
+        share = float(np.interp(quantile, memory.protected, memory.passed)) + group.spec.interval_ns / length_ns
+        return cow.begin_ns + share * length_ns if share <= 1.0 else None
+    protected = np.interp(_GRID, memory.passed, memory.protected)
+    waits = protected
+    if not task.system.rules.per_vma_lock:
+        waits = protected + (1.0 - protected) * (1.0 - writable)
+    rate = length_ns / group.spec.interval_ns
+    hazard = rate * np.concatenate([[0.0], np.cumsum((waits[1:] + waits[:-1]) / 2 * np.diff(_GRID))])
+    wanted = -float(np.log1p(-quantile))
+    if wanted > hazard[-1]:
+        return None
+    return cow.begin_ns + float(np.interp(wanted, hazard, _GRID)) * length_ns
+
+
+def _wait_for_fork(task: Task, group: Group, at_ns: float | None) -> Path:
+    cow = task.mm.cow
+    assert cow is not None
+    if at_ns is None:
+        task.sleep(cow.end_ns - task.clock_ns, "between_writes")
+        yield from task.meet()
+        return
+    task.sleep(at_ns - task.clock_ns, "between_writes")
+    with task.at("do_user_addr_fault", "lock_mm_and_find_vma"):
+        yield from task.mm.mmap_lock.acquire(task, write=False)
+        yield from task.mm.mmap_lock.release(task)
+    waited_ns = task.clock_ns - at_ns
+    group.lock_wait_ns += waited_ns * group.weight
+    group.stalls.append((waited_ns, group.weight))
+
+
+def _storm(task: Task, group: Group, cow: Cow) -> Path:
+    """Batch after batch until every page of the working set has been written again."""
+    env, state = task.system.env, group.writes
+    share = task.system.load.batch_share
+    last = state.reach.writes_for(max(LEFT_PAGES, state.reach.pages - LEFT_PAGES))
+    fault_ns = task.system.costs.price("fault_cow_copy")
+    while state.writes < last:
+        batch = max(1.0, share * max(FIRST_WRITES, state.writes) / group.spec.threads)
+        writes = min(batch, (last - state.writes) / group.weight)
+        begin_ns = task.clock_ns
+        task.system.events += 1
+        yield env.timeout(max(0.0, begin_ns + writes * (group.spec.interval_ns + fault_ns) - env.now))
+        writes = min(writes, (last - state.writes) / group.weight)
+        if writes <= 0.0:
+            return
+        _account(task, group, writes, cow)
+        fault_ns = group.batches[-1].work_ns / writes
+
+
+def _priced_ns(task: Task, faults: Faults) -> float:
+    costs = task.system.costs
+    return sum(count * costs.price(name) for name, count in faults.counts.items() if count)
+
+
+def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
+    """Charge what the batch turned out to be, and note it.
+
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, ipi_round.
+    """
+    begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
+    until_ns = max(begin_ns, task.system.env.now)
+    faults = group.writes.faults(writes * group.weight, cow, begin_ns, until_ns, task.system.rules)
+    cow.leave(pages=faults.copies - faults.huge_copies, pmds=faults.pmd_copies, tables=faults.table_copies)
+    task.sleep(thinking_ns, "between_writes")
+    worked_ns = _priced_ns(task, faults) / group.weight
+    with task.at("do_user_addr_fault", "do_wp_page"):
+        task.charge_all({name: count / group.weight for name, count in faults.counts.items()})
+        running = _running_others(task, worked_ns, thinking_ns)
+        flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
+    work_ns = task.clock_ns - begin_ns - thinking_ns
+    crowd_ns = _crowded(task, work_ns, thinking_ns)
+    task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
+    factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
+    group.stalls += _stalls(task, faults, factor)
+    group.batches.append(
+        Batch(
+            begin_ns=begin_ns,
+            end_ns=task.clock_ns,
+            writes=writes,
+            faults=faults,
+            work_ns=work_ns + crowd_ns,
+            ipis=faults.flushes * running,
+        )
+    )
+
+
+def _running_others(task: Task, work_ns: float, thinking_ns: float) -> float:
+    """Other CPUs that run this mm at a moment, on average: threads run while they fault, and sleep between."""
+    system = task.system
+    busy = work_ns / (work_ns + thinking_ns) if work_ns else 0.0
+    return min(len(system.cpus) - 1.0, (system.load.threads - 1) * busy)
+
+
+def _crowded(task: Task, work_ns: float, thinking_ns: float) -> float:
+    """Wait for a CPU in a batch: all threads together cannot work more than there are CPUs.
+
+    The asymptotic bound of a closed system (Denning and Buzen, 1978): a cycle is no shorter than all threads' work
+    divided by the CPUs. A CPU that another program keeps busy gives half of itself.
+    """
+    system = task.system
+    cpus = max(0.5, len(system.cpus) - system.load.busy_cpus / 2)
+    return max(0.0, system.load.threads * work_ns / cpus - work_ns - thinking_ns)
+
+
+def _stalls(task: Task, faults: Faults, factor: float) -> list[tuple[float, float]]:
+    """(duration, how many) of the faults of a batch by kind; waits lengthen all of them alike."""
+    price = task.system.costs.price
+    copy_ns, reuse_ns = price("fault_cow_copy"), price("fault_cow_reuse")
+    kinds = [(copy_ns, faults.copies - faults.splits - faults.table_copies), (reuse_ns, faults.reuses)]
+    if faults.table_copies:
+        assert task.mm.cow is not None
+        table_ns = sum(price(name) * count for name, count in task.mm.cow.table.items() if count)
+        kinds.append((copy_ns + table_ns, faults.table_copies))
+    if faults.splits:
+        kinds.append((copy_ns + price("split_huge_pmd"), faults.splits))
+    if faults.pmd_copies:
+        kinds.append((copy_ns + (PTRS_PER_TABLE - 1) * price("page_copy"), faults.pmd_copies))
+    if faults.pmd_reuses:
+        kinds.append((price("huge_pmd_reuse"), faults.pmd_reuses))
+    return [(duration_ns * factor, count) for duration_ns, count in kinds if count > 0.0]

@@ -1,0 +1,89 @@
+"""The real parent with mutators: it counts what the model predicts, and bad answers of it are told in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from calibration.build import find_compiler
+from calibration.errors import BadInput
+from calibration.live.mutating import LoadCase, LoadRun, run_load_case
+from calibration.machine_file import MachineFile, find_machine
+from calibration.validate_load import LoadComparison, compare_load, scenario_of
+from experiments.load_validation import load_document, load_text
+from model.units import NS_PER_MS
+
+SMALL = LoadCase(pages=2048, burst=4, life_ms=150, after_ms=30)
+
+
+@pytest.fixture(scope="module")
+def ran() -> LoadRun:
+    try:
+        find_compiler()
+    except BadInput as error:
+        pytest.skip(str(error))
+    return run_load_case(SMALL, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def bundled() -> MachineFile:
+    return find_machine("bundled")
+
+
+def test_a_run_tells_its_rounds_and_its_parent(ran: LoadRun) -> None:
+    assert len(ran.rounds) == 2
+    assert ran.parent.space.total("anon_ptes") >= SMALL.pages
+    assert ran.parent.threads == SMALL.threads + 1
+    for each in ran.rounds:
+        assert 0 < each.call_ns < each.gone_ns < each.end_ns
+        assert each.gone_ns >= SMALL.life_ms * NS_PER_MS
+        assert 0 < each.gone_faults <= each.end_faults <= SMALL.pages + 100
+
+
+def test_counted_faults_are_predicted(ran: LoadRun, bundled: MachineFile) -> None:
+    found = {each.what: each for each in compare_load(bundled, ran)}
+    assert set(found) == {"faults", "faults alive", "lost us", "growth pages"}
+    for what in ("faults", "faults alive"):
+        assert found[what].judged
+        assert abs(found[what].error) < 0.15, "a small run on a machine that does other things beside"
+
+
+def test_the_scenario_is_the_case(ran: LoadRun, bundled: MachineFile) -> None:
+    load = scenario_of(ran, bundled).load
+    assert load.child_lifetime_ns == SMALL.life_ms * NS_PER_MS
+    assert load.mutators[0].working_set_pages == SMALL.pages
+    assert load.mutators[0].threads == SMALL.threads
+
+
+def test_a_parent_that_fails_is_told_in_one_line() -> None:
+    with pytest.raises(BadInput, match="failed"):
+        run_load_case(replace(SMALL, threads=1000), rounds=1)
+
+
+def comparison(**more: float) -> LoadComparison:
+    settings = {"measured": 1000.0, "predicted": 1000.0, "floor": 0.0, **more}
+    return LoadComparison(case=SMALL, what="faults", **settings)
+
+
+def test_what_is_right_and_what_is_too_far() -> None:
+    assert comparison(predicted=1049.0).right
+    assert not comparison(predicted=1060.0).right
+    assert comparison(predicted=1060.0, floor=0.05).right, "within 1.5 times the floor"
+    assert not comparison(predicted=1.0).right
+    few = comparison(measured=3.0, predicted=30.0)
+    assert few.right
+    assert not few.judged
+
+
+def test_the_report_says_which_figures_are_too_far() -> None:
+    found = [comparison(), comparison(predicted=2000.0), comparison(measured=1.0)]
+    text = load_text(found, [("a case", "no room")])
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("too far") == 1
+    assert "1 of 2 figures" in text
+    assert "skipped a case: no room" in text
+    document = load_document("machine", found, [])
+    assert [each["right"] for each in document["comparisons"]] == [True, False, None]
+    assert json.loads(json.dumps(document, allow_nan=False)) == document

@@ -1,0 +1,117 @@
+"""CPU-bound tasks beside a spawn: slices and ticks, who waits how long, and that nothing is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.hardware.tick import PHASES, TICK_NS, Ticks, slice_ns
+from model.ledger import bill_of
+from model.machine import Placement
+from model.scenario import Load, Scenario
+from model.simulation import run_once, simulate
+from tests.model.builders import (
+    COST_TABLE,
+    PLACEMENTS,
+    anon,
+    machine_with,
+    parent_of,
+    prime_costs,
+    scenario_of,
+    scenarios,
+)
+
+TWO = machine_with(2)
+SLICE = slice_ns(2)
+OTHER = Placement(child="other", waker="other")
+LONG = parent_of(anon(200_000))
+"""A fork of it takes many ticks with the prices of the tests."""
+
+
+def busy(cpus: int, parent: object = None, mechanism: str = "clone3") -> Scenario:
+    return scenario_of(mechanism, parent or parent_of(), load=Load(busy_cpus=cpus))  # type: ignore[arg-type]
+
+
+def test_the_slice_is_the_kernels() -> None:
+    assert [slice_ns(cpus) / 1e6 for cpus in (1, 2, 4, 8, 64)] == pytest.approx([0.7, 1.4, 2.1, 2.8, 2.8])
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0, 1e12))
+def test_ticks_come_every_four_milliseconds(phase: float, at_ns: float) -> None:
+    ticks = Ticks(phase, SLICE)
+    assert 0 <= ticks.since_ns(at_ns) < TICK_NS
+    assert -1 <= ticks.next_ns(at_ns) - at_ns <= TICK_NS + 1
+    assert ticks.leaves_ns(at_ns) - at_ns >= SLICE - 1
+    assert ticks.leaves_ns(at_ns) - at_ns <= SLICE + TICK_NS + 1
+
+
+def test_a_newcomer_waits_only_while_the_others_slice_lasts() -> None:
+    def waits(since_ns: float, *, new: bool) -> float:
+        return Ticks(since_ns / TICK_NS, SLICE).joins_after_ns(0.0, new=new)
+
+    assert waits(SLICE * 1.01, new=True) == waits(SLICE * 1.01, new=False) == 0.0
+    assert waits(SLICE * 0.99, new=True) == pytest.approx(TICK_NS - SLICE * 0.99)
+    assert waits(SLICE * 0.3, new=True) == 0.0, "half a slice is due before the rest of the other's"
+    assert waits(SLICE * 0.3, new=False) == pytest.approx(TICK_NS - SLICE * 0.3)
+
+
+def test_a_long_fork_on_a_busy_cpu_gets_every_other_tick() -> None:
+    free = run_once(busy(0, LONG), TWO, COST_TABLE, PLACEMENTS[0])
+    shared = run_once(busy(2, LONG), TWO, COST_TABLE, PLACEMENTS[0])
+    assert free.milestones["call"] > 10 * TICK_NS
+    lost = shared.milestones["call"] - free.milestones["call"]
+    assert lost == pytest.approx(free.milestones["call"], abs=2.5 * TICK_NS), "half of the CPU"
+
+
+def test_a_busy_cpu_elsewhere_does_not_touch_what_stays_here() -> None:
+    same = Placement(child="same", waker="preempt")
+    free, other = (run_once(busy(cpus), TWO, COST_TABLE, same) for cpus in (0, 1))
+    assert other.milestones == free.milestones
+
+
+def test_a_child_placed_on_a_busy_cpu_starts_at_once_or_at_the_tick() -> None:
+    found = [
+        run_once(busy(1), TWO, COST_TABLE, OTHER, phase=(index + 0.5) / PHASES).milestones["reaped"]
+        for index in range(PHASES)
+    ]
+    late = [each for each in found if each > min(found) + SLICE]
+    assert late, "some phases make it wait"
+    assert len(late) < PHASES / 2, "most do not: a new task's deadline is half a slice away"
+    assert all(TICK_NS - SLICE <= each <= TICK_NS * 1.1 for each in late)
+
+
+def test_the_second_mode_is_in_the_quantiles() -> None:
+    machine = machine_with(2, placements=(OTHER,))
+    free, loaded = (simulate(busy(cpus), machine, COST_TABLE).milestones["reaped"] for cpus in (0, 1))
+    assert loaded.p90_ns > free.p90_ns + TICK_NS - SLICE
+    assert loaded.p50_ns < free.p90_ns + SLICE
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenarios(), st.integers(0, 2), st.sampled_from(PLACEMENTS), st.floats(0, 1, exclude_max=True))
+def test_every_nanosecond_is_explained_on_busy_cpus(
+    scenario: Scenario, cpus: int, placement: Placement, phase: float
+) -> None:
+    costs = prime_costs()
+    done = run_once(replace(scenario, load=Load(busy_cpus=cpus)), TWO, costs, placement, phase=phase)
+    for name in done.milestones:
+        path = done.path_to(name)
+        total = sum(entry.elapsed_ns for entry in path)
+        assert total == pytest.approx(done.milestones[name], rel=1e-9, abs=1e-3)
+        bill = bill_of(path)
+        priced = sum(count * costs.price(cost) for cost, count in bill.counts.items())
+        assert priced + bill.sleep_ns == pytest.approx(bill.elapsed_ns, rel=1e-9, abs=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenarios(), st.sampled_from(PLACEMENTS))
+def test_busy_cpus_never_make_a_spawn_faster(scenario: Scenario, placement: Placement) -> None:
+    free, loaded = (
+        run_once(replace(scenario, load=Load(busy_cpus=cpus)), machine_with(1), COST_TABLE, placement)
+        for cpus in (0, 1)
+    )
+    for name, at_ns in free.milestones.items():
+        assert loaded.milestones[name] >= at_ns * (1 - 1e-9)
