@@ -17,7 +17,7 @@ from model.elf_image import NO_IMAGE, ElfImage
 from model.machine import Machine
 from model.process import Caller, Process
 from model.rules import Rules
-from model.scenario import Charge, Munmap, PingPong, Scenario, Spawn, Step, Touch, Wait
+from model.scenario import Charge, Munmap, PingPong, Rewrite, Scenario, Spawn, Step, Touch, Wait
 from model.units import PTRS_PER_TABLE
 
 Role = Literal["fit", "held-out", "spread", "count"]
@@ -136,10 +136,8 @@ def _tables(row: PlannedRow, pages: int) -> int:
 def _cow(row: PlannedRow) -> tuple[Step, ...]:
     pages, gone = row.count("pages", 1024), "gone" in row.options
     if "thp" in row.options:
-        if gone:
-            return (Charge(cost="huge_pmd_reuse", count=pages),)
-        return (Charge(cost="split_huge_pmd", count=pages), Charge(cost="fault_cow_copy", count=pages))
-    return (Charge(cost="fault_cow_reuse" if gone else "fault_cow_copy", count=pages),)
+        return (Rewrite(huge=pages, shared=not gone),)
+    return (Rewrite(pages=pages, shared=not gone),)
 
 
 def _file_fault(row: PlannedRow) -> tuple[Step, ...]:

@@ -36,6 +36,8 @@ munmap-sparse: munmap --pages 256 --sparse | quick
 munmap-thp: munmap --pages 16 --thp | quick processes=6
 cow-64: cow --pages 64 | quick
 cow-1k: cow --pages 1024 | quick processes=6
+cow-4k: cow --pages 4096 | processes=6
+cow-16k: cow --pages 16384 | processes=6
 cow-gone: cow --pages 1024 --gone | quick processes=6
 cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
@@ -112,6 +114,12 @@ exec-libs-24: exec_target --target libs --libs 24 | quick
 exec-libs-relative: exec_target --target libs --libs 4 --relative 20000 | quick
 exec-libs-dirty: exec_target --target libs --libs 4 --relative 800 --rel-spread 200
 exec-libs-lookups-near: exec_target --target libs --libs 2 --exports 500 --lookups 2000 | quick
+exec-libs-names: exec_target --target libs --libs 24 --exports 200 --lookups 200 --distinct 1 --name-bytes 40
+exec-libs-lookups-cold: exec_target --target libs --libs 24 --exports 2000 --lookups 200 --distinct 1
+exec-libs-bss: exec_target --target libs --libs 24 --bss-pages 4
+exec-libs-cached: exec_target --target libs --libs 2 --exports 500 --lookups 2000 --repeats 9
+exec-libs-96: exec_target --target libs --libs 96
+exec-libs-by-name: exec_target --target libs --libs 24 --by-name 1 | held-out
 exec-libs-lookups-far: exec_target --target libs --libs 24 --exports 200 --lookups 200
 """
 
@@ -194,6 +202,7 @@ held-vfork-fds: vfork_exit --high 1000 | held-out
 held-raw: fork_touched --pages 2048 --mech fork_raw | held-out
 held-fork-exec: exec_target --mech fork --target dynamic_main | held-out
 held-spawn: exec_target --mech posix_spawn --target dynamic | held-out
+held-libs-real: exec_target --target libs --libs 32 --exports 300 --relative 1000 --lookups 250 --distinct 1 | held-out
 held-libs-16: exec_target --target libs --libs 16 --exports 100 --relative 500 --lookups 100 | held-out
 """
 

@@ -103,6 +103,8 @@ fault_huge (folio) by touch
     mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18: 2 MiB cleared, a table deposited.
 fault_cow_copy (page) by cow
     mm/memory.c:wp_page_copy@v6.18: a 4 KiB copy while the page is shared.
+fault_cow_beyond_cache (page) by cow
+    What a copy costs more when the old and the new page lie beyond the caches.
 fault_cow_reuse (page) by cow
     mm/memory.c:wp_page_reuse@v6.18: the page is the writer's alone again.
 split_huge_pmd (pmd) by cow
@@ -199,6 +201,14 @@ ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
 ldso_probe (probe) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
+ldso_name_byte (byte) by exec_target
+    elf/dl-lookup.c:do_lookup_x@2.36: a byte of a symbol's name, hashed, and compared.
+ldso_cached (look-up) by exec_target
+    elf/dl-reloc.c:_dl_relocate_object@2.36: a look-up that its one-entry cache answers.
+ldso_bss (mapping) by exec_target
+    elf/dl-map-segments.h:_dl_map_segments@2.36: the mapping of a library's bss beyond its file.
+ldso_object_pair (pair) by exec_target
+    elf/dl-load.c:_dl_map_object@2.36: a library's name compared with one loaded before; the sort by dependency.
 constructor_call (call) assumed 10.0 × ldso_relative
     elf/dl-init.c:call_init@2.36: one indirect call; the constructor's own code is priced 0.
     Source: a load, a call and a return, about as much as ten relative relocations.
@@ -215,8 +225,7 @@ wake_new_remote (spawn) by fork_touched
 sched_migrate (move) by fork_touched
     sched_setaffinity(2) to another CPU, by way of the migration thread; benches only.
 returned_mm (fork) by fork_touched
-    What a fork costs more when the last child dropped its copy on another CPU, whose caches and free lists hold what
-    the next one needs: its fixed part.
+    What a fork costs more when the last child dropped its copy on another CPU, which has what the next one needs.
 returned_vma (vma) by fork_vmas
     The same for a vma.
 returned_anon_vma (vma) by fork_vmas

@@ -217,11 +217,22 @@ def free_tables(tables: float, pages: float, machine: Machine) -> Counts:
     return {"free_pte_table": tables, "free_table_beyond_cache": tables * share}
 
 
-def do_wp_page(pages: float, *, shared: bool) -> Counts:
+LINES_OF_COPY = 2 * LINES_IN_PAGE
+
+
+def far_copies(pages: float, machine: Machine) -> float:
+    """Share of copy faults over a region of so many pages that finds neither old nor new page in the caches."""
+    return _gradual(LINES_OF_COPY * pages, machine.fact("cow_lines"))
+
+
+def do_wp_page(pages: float, *, shared: bool, far: float = 0.0) -> Counts:
     """First writes to 4 KiB pages that a fork has write-protected: `mm/memory.c:do_wp_page@v6.18`.
 
-    Charges: fault_cow_copy while another mm shares them, fault_cow_reuse once they are the writer's alone.
+    Charges: fault_cow_copy while another mm shares them, and fault_cow_beyond_cache for the share `far` of them;
+    fault_cow_reuse once they are the writer's alone.
     """
+    if shared and far:
+        return {"fault_cow_copy": pages, "fault_cow_beyond_cache": pages * far}
     return {"fault_cow_copy" if shared else "fault_cow_reuse": pages}
 
 

@@ -12,8 +12,8 @@ def start_up(task: Task, image: ElfImage) -> Path:
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
     Charges: cpuid, ldso_fixed, those of map_object and relocate for each object (its name stands on the path), the
-    loader's own ldso_lookup, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT, cold page cache, relocations served by an object's one-entry cache, the length of names.
+    loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
+    Leaves out: LD_AUDIT, cold page cache.
     """
     system = task.system
     if image.loader is None:
@@ -26,6 +26,8 @@ def start_up(task: Task, image: ElfImage) -> Path:
             task.charge("cold_ldso")
         for each in image.objects:
             map_object(task, each)
+        libraries = sum(each.role == "library" for each in image.objects)
+        task.charge("ldso_object_pair", libraries * (libraries - 1) / 2)
         task.charge("ldso_lookup", image.symbol_lookups - sum(each.symbol_lookups for each in _relocated(image)))
         for each in _relocated(image):
             relocate(task, each)
@@ -44,19 +46,20 @@ def _relocated(image: ElfImage) -> list[ElfObject]:
 def map_object(task: Task, each: ElfObject) -> None:
     """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
 
-    Charges: failed_open for paths that fail in the search, ldso_object for a library.
+    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library.
     """
     with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
         if each.role == "library":
             task.charge("ldso_object")
+            task.charge("ldso_bss", each.anon_vmas)
 
 
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_probe, fault_file_write for each page that is written first,
-    fault_anon for bss, fault_file_read for each fault-around window that is read.
+    Charges: ldso_relative, ldso_lookup, ldso_name_byte, ldso_cached, ldso_probe, fault_file_write for each page that is
+    written first, fault_anon for bss, fault_file_read for each fault-around window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
         task.charge(
@@ -64,6 +67,8 @@ def relocate(task: Task, each: ElfObject) -> None:
             each.relative_relocations + each.relr_relocations + each.other_relocations + each.lazy_jump_slots,
         )
         task.charge("ldso_lookup", each.symbol_lookups)
+        task.charge("ldso_name_byte", each.lookup_name_bytes)
+        task.charge("ldso_cached", each.symbol_cache_hits)
         task.charge("ldso_probe", each.bloom_rejections)
         task.charge("fault_file_write", each.dirtied_pages)
         task.charge("fault_anon", each.dirtied_bss_pages)

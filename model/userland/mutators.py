@@ -12,13 +12,15 @@ import numpy as np
 
 from model.hardware.cpu import Cpu
 from model.kernel.cow import Cow
+from model.kernel.memory import far_copies
 from model.kernel.task import Mm, Path, System, Task
 from model.kernel.tlb import flush_tlb_page
 from model.locality import Reach
 from model.process import Process
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
-from model.userland.working_set import Faults, Spans, WorkingSet, Writes, working_sets
+from model.userland.first_writes import Faults, Spans, Writes
+from model.userland.working_set import WorkingSet, working_sets
 
 LEFT_PAGES = 0.5
 """Fewer expected pages than this are none: the storm is over."""
@@ -92,7 +94,8 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
             continue
         huge = Spans(memory.huge_pmds, memory.huge_pmds * PTRS_PER_TABLE)
         tables = Spans(memory.small_pages / PTRS_PER_TABLE, memory.small_pages)
-        writes = Writes(tables, huge, Reach(spec.locality, memory.pages))
+        far = far_copies(memory.pages, system.machine)
+        writes = Writes(tables, huge, Reach(spec.locality, memory.pages), far)
         group = Group(spec=spec, memory=memory, writes=writes)
         groups.append(group)
         for index in range(min(spec.threads, MOST_TASKS)):
@@ -177,7 +180,7 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, ipi_round.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round.
     """
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
     until_ns = max(begin_ns, task.system.env.now)

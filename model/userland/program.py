@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.hardware.cpu import wake_latency
-from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, free_owned, free_tables
+from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, far_copies, free_owned, free_tables
 from model.kernel.sched import nanosleep
 from model.kernel.task import Path, Task
 from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Sleep, Step, Stream, Touch
@@ -31,7 +31,8 @@ def do_step(task: Task, step: Step) -> Path:
             task.charge_all(free_tables(step.tables, step.pages, machine))
             task.charge_all({"zap_huge_pmd": step.huge, "free_huge_page": step.huge})
         case Rewrite():
-            task.charge_all(do_wp_page(step.pages, shared=step.shared))
+            far = far_copies(step.pages, task.system.machine)
+            task.charge_all(do_wp_page(step.pages, shared=step.shared, far=far))
             task.charge_all(do_huge_pmd_wp_page(step.huge, task.system.rules, shared=step.shared))
         case Mprotect():
             task.charge("mprotect_split", step.pairs)

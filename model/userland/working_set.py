@@ -1,24 +1,16 @@
-"""The memory that mutators write to: where it lies, when a fork protects it, what its first writes cost after one.
-
-Counts only. First writes are expectations over a batch of writes (`model.locality.Reach`), exact for any batch size.
-"""
+"""The memory that mutators write to: where it lies, and when a fork protects it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.address_space import AddressSpace, Vma, VmaKind
 from model.costs import CostTable
-from model.kernel.cow import Cow
-from model.kernel.memory import do_huge_pmd_wp_page, do_wp_page
-from model.kernel.mm import Counts
-from model.locality import Reach
 from model.process import Process
-from model.rules import Rules
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
 
@@ -147,163 +139,3 @@ def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
         passed=np.array([*passed, 1.0]),
         protected=np.array([*protected, protected[-1]]),
     )
-
-
-@dataclass(slots=True)
-class Spans:
-    """Spans of 2 MiB that are protected as a whole: pmd mappings, or page tables by rule `on_demand`.
-
-    The first write to a shared one opens it: from then on its pages fault one by one. The first write to one that is
-    the writer's alone takes it over whole.
-
-    Attributes:
-        spans, pages: how many, and their pages.
-        open_pages: pages of opened spans that have not been written since.
-    """
-
-    spans: float
-    pages: float
-    open_pages: float = 0.0
-
-    @property
-    def pages_each(self) -> float:
-        """Pages of a span."""
-        return self.pages / self.spans if self.spans else 1.0
-
-    def write(self, reach: Reach, before: float, after: float, shared: float) -> SpanFaults:
-        """What happens while the distinct pages of the working set grow from `before` to `after`."""
-        if not self.spans:
-            return SpanFaults()
-        left = reach.pages - before
-        kept = (reach.pages - after) / left if left > 0 else 0.0
-        each = self.pages_each
-        reached = reach.spans(after, self.spans, each) - reach.spans(before, self.spans, each)
-        inside = self.open_pages * (1.0 - kept)
-        fresh = max(reached, (after - before) * self.pages / reach.pages - inside)
-        self.open_pages = max(0.0, self.open_pages * kept + shared * (each * reached - fresh))
-        return SpanFaults(
-            opened=shared * reached,
-            taken_over=(1.0 - shared) * reached,
-            shared_pages=shared * (inside + fresh),
-            own_pages=(1.0 - shared) * inside,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanFaults:
-    """Spans opened and taken over whole; pages of opened spans written while shared (the first one included) or not."""
-
-    opened: float = 0.0
-    taken_over: float = 0.0
-    shared_pages: float = 0.0
-    own_pages: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """Faults of a batch of writes.
-
-    Attributes:
-        counts: what they are charged.
-        copies, reuses, splits, pmd_copies, pmd_reuses: by kind; a split is followed by a copy, counted there.
-        huge_copies: copies among `copies` in pmd mappings that were split.
-        table_copies: page tables copied before the fault (rule `page_table_copy`).
-    """
-
-    counts: Counts = field(default_factory=dict)
-    copies: float = 0.0
-    reuses: float = 0.0
-    splits: float = 0.0
-    pmd_copies: float = 0.0
-    pmd_reuses: float = 0.0
-    huge_copies: float = 0.0
-    table_copies: float = 0.0
-
-    @property
-    def flushes(self) -> float:
-        """TLB flushes that go to every CPU that runs the mm: a copied page or pmd, a split; reuse flushes nothing."""
-        return self.copies + self.splits + self.pmd_copies
-
-    @property
-    def total(self) -> float:
-        """All faults: a split page table entry faults once, for split and copy."""
-        return self.copies + self.reuses + self.pmd_copies + self.pmd_reuses
-
-
-@dataclass(slots=True)
-class Writes:
-    """State of a working set since the fork: how often it was written.
-
-    Attributes:
-        tables: 2 MiB spans of pages mapped by pte.
-        huge: its pmd mappings.
-        reach: distinct pages by writes.
-        writes: since the fork.
-        distinct: expected pages that they have reached.
-    """
-
-    tables: Spans
-    huge: Spans
-    reach: Reach
-    writes: float = 0.0
-    distinct: float = 0.0
-
-    def faults(self, writes: float, cow: Cow, begin_ns: float, end_ns: float, rules: Rules) -> Faults:
-        """Faults of the next `writes` writes, done between these times."""
-        self.writes += writes
-        before, after = self.distinct, self.reach.distinct(self.writes)
-        self.distinct = after
-        shared = cow.shared(begin_ns, end_ns)
-        small = self._small(before, after, shared, cow, (begin_ns + end_ns) / 2, rules)
-        return _added(small, _huge(self.huge.write(self.reach, before, after, shared), rules, self.huge))
-
-    def _small(self, before: float, after: float, shared: float, cow: Cow, at_ns: float, rules: Rules) -> Faults:
-        """Faults on pages mapped by pte, and on page tables where they are copied late."""
-        if rules.page_table_copy == "on_demand":
-            found = self.tables.write(self.reach, before, after, shared)
-            copies, reuses, tables = found.shared_pages, found.own_pages + found.taken_over, found.opened
-        else:
-            pages = (after - before) * self.tables.pages / self.reach.pages
-            copies, reuses = pages * shared, pages * (1.0 - shared)
-            spans = self.tables.spans, self.tables.pages_each
-            reached = self.reach.spans(after, *spans) - self.reach.spans(before, *spans)
-            tables = reached * cow.uncopied(at_ns)
-        parts = [do_wp_page(copies, shared=True), do_wp_page(reuses, shared=False)]
-        parts.append({name: count * tables for name, count in cow.table.items()})
-        return Faults(counts=_summed(parts), copies=copies, reuses=reuses, table_copies=tables)
-
-
-def _huge(found: SpanFaults, rules: Rules, huge: Spans) -> Faults:
-    """Faults on pmd mappings by rules thp_cow and split_thp_reuse."""
-    parts = [
-        do_huge_pmd_wp_page(found.opened, rules, shared=True),
-        do_huge_pmd_wp_page(found.taken_over, rules, shared=False),
-    ]
-    if rules.thp_cow == "copy_pmd":
-        huge.open_pages = 0.0
-        return Faults(counts=_summed(parts), pmd_copies=found.opened, pmd_reuses=found.taken_over)
-    parts.append(do_wp_page(found.shared_pages - found.opened, shared=True))
-    copied = found.own_pages if rules.split_thp_reuse == "never" else 0.0
-    parts += [do_wp_page(copied, shared=True), do_wp_page(found.own_pages - copied, shared=False)]
-    return Faults(
-        counts=_summed(parts),
-        copies=found.shared_pages + copied,
-        reuses=found.own_pages - copied,
-        splits=found.opened,
-        pmd_reuses=found.taken_over,
-        huge_copies=found.shared_pages,
-    )
-
-
-def _added(one: Faults, other: Faults) -> Faults:
-    names = [each.name for each in fields(Faults) if each.name != "counts"]
-    sums = {name: getattr(one, name) + getattr(other, name) for name in names}
-    return Faults(counts=_summed([one.counts, other.counts]), **sums)
-
-
-def _summed(parts: Sequence[Counts]) -> Counts:
-    total: Counts = {}
-    for part in parts:
-        for name, count in part.items():
-            total[name] = total.get(name, 0.0) + count
-    return total

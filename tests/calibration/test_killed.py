@@ -62,10 +62,19 @@ def command_of(samples: Path, tmp_path: Path) -> list[str]:
     return [*start, "--resume", str(samples)]
 
 
-def interrupted(command: list[str], environment: dict[str, str], after_s: float) -> bool:
-    """Whether the command was still running when it was killed."""
+def lines_of(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def interrupted(
+    command: list[str], environment: dict[str, str], after_s: float, samples: Path | None = None, more: int = 0
+) -> bool:
+    """Whether the command was still running when it was killed, `after_s` after it had written so many lines more."""
+    before = lines_of(samples) if samples is not None else 0
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
+        while samples is not None and lines_of(samples) < before + more and process.poll() is None:
+            time.sleep(0.002)
         process.wait(timeout=after_s)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
@@ -92,7 +101,10 @@ def test_kill_9_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     command = command_of(samples, tmp_path)
     dice, before, killed = random.Random(5), b"", 0
     for _ in range(KILLS or 4):
-        killed += interrupted(command, environment, dice.uniform(1.0, 45.0 if KILLS else 3.0))
+        if KILLS:
+            killed += interrupted(command, environment, dice.uniform(1.0, 45.0))
+        else:
+            killed += interrupted(command, environment, dice.uniform(0.0, 0.05), samples, dice.randint(1, 4))
         end_s = time.monotonic() + 3.0
         while left_behind(cache) and time.monotonic() < end_s:
             time.sleep(0.02)

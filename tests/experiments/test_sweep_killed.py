@@ -6,10 +6,12 @@ long sweep is measured with.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -36,6 +38,15 @@ def _finish(spec: Path, store: Path, *more: str) -> str:
     return output
 
 
+def _await_rows(process: subprocess.Popen[str], store: Path) -> None:
+    """Until the first rows are in the store, which is its middle: it commits twice a second."""
+    while process.poll() is None:
+        with contextlib.suppress(sqlite3.Error):
+            if store.exists() and rows(store):
+                return
+        time.sleep(0.005)
+
+
 def _children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -52,7 +63,7 @@ def _await_end(pids: list[int]) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, machine_path: Path) -> tuple[Path, Rows, float]:
     """A specification of some failing points too, its rows, and how long it takes."""
     directory = tmp_path_factory.mktemp("undisturbed")
-    spec = specification(directory / "spec.toml", machine_path, points=200, axes='"parent.vmas" = [3, 40, 400]')
+    spec = specification(directory / "spec.toml", machine_path, points=500, axes='"parent.vmas" = [3, 40, 400]')
     begin = time.monotonic()
     _finish(spec, directory / "store", "--workers", "2")
     return spec, rows(directory / "store"), time.monotonic() - begin
@@ -65,7 +76,10 @@ def test_a_killed_sweep_goes_on_to_the_same_store(tmp_path: Path, undisturbed: t
     for number in range(KILLS):
         store = tmp_path / f"store{number}"
         process = _start(spec, store, "--workers", "2")
-        time.sleep(instants.uniform(0.3, 1.0) * elapsed_s)
+        if number % 3:
+            time.sleep(instants.uniform(0.3, 1.0) * elapsed_s)
+        else:
+            _await_rows(process, store)
         workers = _children(process.pid) if process.poll() is None else []
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
