@@ -104,10 +104,11 @@ def milestones_of(
     spreads = [spread_of(machine, kind) for kind in kinds]
     quiet_ns = [np.array([run.milestones[name] for name in names]) for _, run in runs]
     found = mixture_quantiles(LEVELS, [placement.weight for placement, _ in runs], quiet_ns, spreads)
+    reach = path_reach(bill_of(first.path_to(last_of(first))).counts)
     milestones: dict[str, Milestone] = {}
     for name, (p10, low, p50, high, p90) in zip(names, found.T, strict=True):
         quiet = first.milestones[name]
-        sigma = relative_error(bill_of(first.path_to(name)), quiet, machine, costs, kinds[0])
+        sigma = relative_error(bill_of(first.path_to(name)), quiet, machine, costs, (kinds[0], reach))
         below, above = assumed_error(name, quiet, variants)
         milestones[name] = Milestone(
             quiet_ns=float(quiet),
@@ -125,15 +126,17 @@ def last_of(run: FinishedRun) -> str:
     return next((name for name in reversed(MILESTONES) if name in run.milestones), "done")
 
 
-def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTable, kind: str) -> float:
+def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTable, run: tuple[str, str]) -> float:
     """Relative standard error of a p50: coefficients by their covariance, the model's own error, that of placement.
 
-    The last acts where tasks can be placed: a pinned bench with its one CPU has none.
+    The last acts where tasks can be placed: a pinned bench with its one CPU has none. `run`: class and reach of the
+    whole run that the milestone belongs to.
     """
+    kind, reach = run
     errors = machine.model_error
     fitted = costs.stderr_ns(bill.counts) / quiet_ns if quiet_ns else 0.0
     model = errors.get(kind.removesuffix("-wakes"), errors.get("plain", 0.0))
-    placed = errors.get(f"{UNPINNED}-{path_reach(bill.counts)}", 0.0) if machine.cpus > 1 else 0.0
+    placed = errors.get(f"{UNPINNED}-{reach}", 0.0) if machine.cpus > 1 else 0.0
     return float(np.hypot(np.hypot(fitted, model), placed))
 
 

@@ -78,12 +78,12 @@ def test_errors_act_where_they_belong() -> None:
     """The length of the path chooses one; placement adds its own, but not on one CPU."""
     errors = {"plain": 0.05, "long": 0.1, "unpinned-copies": 0.3, "unpinned-execs": 0.02}
     machine = Machine(name="m", cpus=2, model_error=errors)
-    copies = Bill(counts={"dup_mm_fixed": 1.0}, sleep_ns=0.0, elapsed_ns=1e6)
-    execs = Bill(counts={"execve_fixed": 1.0}, sleep_ns=0.0, elapsed_ns=1e6)
+    path = Bill(counts={"dup_mm_fixed": 1.0}, sleep_ns=0.0, elapsed_ns=1e6)
+    copies, execs = ("medium", "copies"), ("long-wakes", "execs")
     costs = CostTable(ns={"dup_mm_fixed": 1.0, "execve_fixed": 1.0})
-    assert relative_error(copies, 1e6, machine, costs, "medium") == pytest.approx(math.hypot(0.05, 0.3))
-    assert relative_error(execs, 1e6, machine, costs, "long-wakes") == pytest.approx(math.hypot(0.1, 0.02))
-    assert relative_error(copies, 1e6, replace(machine, cpus=1), costs, "medium") == pytest.approx(0.05)
+    assert relative_error(path, 1e6, machine, costs, copies) == pytest.approx(math.hypot(0.05, 0.3))
+    assert relative_error(path, 1e6, machine, costs, execs) == pytest.approx(math.hypot(0.1, 0.02))
+    assert relative_error(path, 1e6, replace(machine, cpus=1), costs, copies) == pytest.approx(0.05)
     assert path_reach({"dup_mm_fixed": 1.0, "execve_fixed": 1.0}) == "copies"
     assert path_reach({"syscall": 1.0}) == "bare"
 
