@@ -192,6 +192,8 @@ def choose_facts(
     best: Fit | None = None
     for _ in range(PASSES):
         for name, values in candidates.items():
+            if name not in machine.facts:
+                best = None  # without the fact its costs are never charged, and a large parent would look cheap
             for value in values:
                 tried = replace(machine, facts={**machine.facts, name: value})
                 outcome = fit(rows, tried)

@@ -102,12 +102,12 @@ fork-running: fork_threads --running 1 | unpinned milestones=call processes=16
 """
 
 EXECS = """
-exec-tiny: exec_target --target tiny_static | quick processes=20
+exec-tiny: exec_target --target tiny_static | quick processes=20 milestones=call,main,reaped
 exec-tiny-args: exec_target --target tiny_static --env-bytes 65536 | quick
 exec-tiny-fds: exec_target --target tiny_static --cloexec 200
-exec-static: exec_target --target static_glibc
+exec-static: exec_target --target static_glibc | milestones=call,main,reaped
 exec-static-pie: exec_target --target static_pie | held-out
-exec-dynamic: exec_target --target dynamic | quick processes=20
+exec-dynamic: exec_target --target dynamic | quick processes=20 milestones=call,main,reaped
 exec-dynamic-main: exec_target --target dynamic_main | quick processes=16
 exec-libs-8: exec_target --target libs --libs 8
 exec-libs-24: exec_target --target libs --libs 24 | quick
@@ -129,8 +129,8 @@ cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=8
 cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=5
 cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=5
 cold-ptes: fork_touched --pages 49152 --order random --cold-ms 20 | state processes=4 reps=5
-cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=6
-cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=6
+cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=6 milestones=call,main,reaped
+cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=6 milestones=call,main,reaped
 order-64k: fork_touched --pages 65536 --hog-mib 1024 | state processes=4
 order-128k: fork_touched --pages 131072 --hog-mib 1024 | state processes=4 reps=5
 order-256k: fork_touched --pages 262144 --hog-mib 1024 | state processes=4 reps=4
@@ -162,6 +162,7 @@ spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=1
 spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
 spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-fork-16k-cold: fork_touched --pages 16384 --cold-ms 20 | spread unpinned processes=6 reps=6
+spread-fork-96k-cold: fork_touched --pages 98304 --cold-ms 20 | spread unpinned processes=5 reps=6
 spread-vfork: vfork_exit | spread unpinned quick processes=12 reps=20
 spread-vfork-cold: vfork_exit --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-vfork-fds: vfork_exit --high 512 | spread unpinned processes=6 reps=12

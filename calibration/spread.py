@@ -19,7 +19,7 @@ from model.machine import Machine, Placement, Spread
 from model.process import Caller
 from model.scenario import Scenario
 from model.simulation import family_of, run_once
-from model.spread import path_class
+from model.spread import COLD, path_class
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 LATE = 0.9
@@ -118,6 +118,7 @@ def row_ratios(row: SpreadRow, machine: Machine, costs: CostTable) -> dict[str, 
             if mode not in quiet:
                 quiet[mode] = _quiet(row.scenario, machine, costs, Placement(child=mode[0], waker=mode[1]))
             kind, quiet_ns = quiet[mode]
+            kind += COLD if row.scenario.parent.caller is Caller.COLD else ""
             if sample.reaped_ns is not None and sample.reaped_ns < LONGEST * quiet_ns:
                 ratios[kind].append(sample.reaped_ns / quiet_ns)
     return ratios

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.compiled_result import CompiledResult, MilestoneArrays, joined, scattered
 from model.costs import CostTable
 from model.forms import Basis, Forms, product
-from model.machine import Machine, Placement
+from model.machine import Machine, Placement, Spread
 from model.parent_arrays import ParentArrays
 from model.paths import NotCompiled, Path, checked, trace_path
 from model.prediction import SPREAD_LINE
@@ -187,14 +187,17 @@ class Compiled:
         for number in met:
             where = slice(None) if len(met) == 1 else code == number
             kind = [number // KINDS**index % KINDS for index in reversed(range(len(kinds)))]
-            spreads = [spread_of(self.machine, class_of(each % LENGTH, each // LENGTH)) for each in kind]
+            spreads = [self._spread(class_of(each % LENGTH, each // LENGTH)) for each in kind]
             parts = [each[:, where].ravel() for each in times_ns]
             shape = (len(QUANTILES), len(times_ns[0]), -1)
             found[:, :, where] = mixture_quantiles(QUANTILES, weights, parts, spreads).reshape(shape)
         return found
 
+    def _spread(self, kind: str) -> Spread:
+        return spread_of(self.machine, kind, cold=self.scenario.parent.caller is Caller.COLD)
+
     def _loader(self, quiet_ns: Array) -> MilestoneArrays:
-        spread = spread_of(self.machine, LOADER_CLASS)
+        spread = self._spread(LOADER_CLASS)
         return MilestoneArrays(quiet_ns, *mixture_quantiles(QUANTILES, [1.0], [quiet_ns], [spread]))
 
     def _breakdown(

@@ -6,6 +6,8 @@ An entry is a head line, `name (per what) by bench`, and what it stands for. An 
 
 from __future__ import annotations
 
+from model.cost_states import COLD, REMOTE
+
 KERNEL = """
 syscall (system call) by null_syscall
     Entry and exit of a system call that does next to nothing.
@@ -65,8 +67,7 @@ maple_store_vma (vma) assumed 0.55 × vm_area_dup
     mas_store of one vma in dup_mmap before __mt_dup (6.1 to 6.7).
     Source: Peng Zhang, commit d24062914837: 0.48 us a vma before, 0.31 us after, fork and exit together.
 copy_present_pte (pte) by fork_touched
-    mm/memory.c:copy_present_ptes@v6.18 of a write-protected 4 KiB anonymous page: struct page, refcount, mapcount,
-    store.
+    mm/memory.c:copy_present_ptes@v6.18 of a write-protected 4 KiB anonymous page: refcount, mapcount, store.
 copy_pte_beyond_cache (pte) by fork_touched
     What a pte costs more when struct pages and tables outgrow the last cache that is this CPU's to use.
 copy_scattered_pte (pte) by fork_touched
@@ -170,10 +171,13 @@ filp_close (open file) by fork_fds
 close_on_exec (open file) by exec_target
     fs/file.c:do_close_on_exec@v6.18 of one descriptor.
 execve_prepare (execve) by exec_noexec
-    fs/exec.c:do_execveat_common@v6.18 up to begin_new_exec: path walk, open, new mm, argument pages, credentials,
-    header read.
+    fs/exec.c:do_execveat_common@v6.18 up to begin_new_exec: path walk, open, new mm, argument pages, header read.
 execve_enoent (miss) by exec_enoent
     One failed execve of a PATH search.
+execve_open (execve) by exec_target
+    fs/exec.c:begin_new_exec@v6.18 up to exec_mmap: credentials, argument pages, headers; a vfork caller waits for it.
+elf_interpreter (file) by exec_target
+    fs/binfmt_elf.c:load_elf_binary@v6.18: the interpreter found, opened, its headers read.
 execve_fixed (execve) by exec_target
     begin_new_exec to START_THREAD of fs/binfmt_elf.c:load_elf_binary@v6.18, segments left out; first faults.
 elf_load_segment (segment) by exec_target
@@ -216,63 +220,6 @@ libc_static_start (run) by exec_target
     csu/libc-start.c:__libc_start_main@2.36 of a static program: IRELATIVE, TLS, tunables; a main that returns, exit().
 libc_main_exit (run) by exec_target
     csu/libc-start.c:__libc_start_main@2.36 of a dynamic program, a main that returns, exit().
-"""
-
-REMOTE = """
-wake_new_remote (spawn) by fork_touched
-    What a child that starts on another CPU costs its creator: the reschedule interrupt, which a guest sends through its
-    hypervisor.
-sched_migrate (move) by fork_touched
-    sched_setaffinity(2) to another CPU, by way of the migration thread; benches only.
-returned_mm (fork) by fork_touched
-    What a fork costs more when the last child dropped its copy on another CPU, which has what the next one needs.
-returned_vma (vma) by fork_vmas
-    The same for a vma.
-returned_anon_vma (vma) by fork_vmas
-    The same for its anon_vma.
-returned_pte (pte) by fork_touched
-    The same for a pte.
-returned_table (table) by fork_sparse
-    The same for a page table.
-returned_huge (pmd) by fork_thp
-    The same for a huge pmd, whose deposited table was freed there.
-remote_vma (vma) by fork_vmas
-    What a vma costs more to drop on another CPU than the one that copied it.
-remote_anon_vma (vma) by fork_vmas
-    The same for its anon_vma.
-remote_pte (pte) by fork_touched
-    The same for a pte.
-remote_table (table) by fork_sparse
-    The same for a page table.
-remote_huge (pmd) by fork_thp
-    The same for a huge pmd.
-"""
-
-COLD = """
-cold_copy_process (spawn) by clone_vm_exit
-    What copy_process costs more after 20 ms of other work or sleep.
-cold_dup_mm (fork) by fork_touched
-    The same for the fixed part of dup_mm.
-cold_vma (vma) by fork_vmas
-    The same for each vma that fork copies.
-cold_pte_table (table) by fork_sparse
-    The same for each pte table or huge pmd that fork copies.
-cold_pte (pte) by fork_touched
-    The same for each pte that fork copies and the last cache would have held.
-cold_exit (exit) by clone_vm_exit
-    The same for exit, wait and reap.
-cold_exit_mm (mm) by fork_touched
-    The same for the fixed part of exit_mmap.
-cold_remove_vma (vma) by fork_vmas
-    The same for each vma that exit drops.
-cold_zap_table (table) by fork_sparse
-    The same for each table or huge pmd that exit drops.
-cold_zap_pte (pte) by fork_touched
-    The same for each pte that exit drops and the last cache would have held.
-cold_exec (execve) by exec_target
-    The same for an execve.
-cold_ldso (start) by exec_target
-    The same for the loader's run.
 """
 
 RUNTIMES = """

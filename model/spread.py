@@ -34,6 +34,8 @@ LIKE = {"runtime": "medium-wakes", "medium-wakes": "medium", "short-wakes": "sho
 """Class to go by where one was never measured."""
 UNPINNED = "unpinned"
 """Begins the names of the errors of predictions where the scheduler places the tasks."""
+COLD = "-cold"
+"""Ends the names of the spreads of cold callers."""
 _HALF = Z90 * 0.5 / SPAWNS**0.5
 LENGTHS, MANNERS = ("short", "medium", "long"), ("", "-wakes", "runtime")
 """What the class of a path is made of."""
@@ -81,11 +83,17 @@ def class_of(length: int, manner: int) -> str:
     return LENGTHS[length] + MANNERS[manner]
 
 
-def spread_of(machine: Machine, kind: str) -> Spread:
-    """The machine's spread for a class of path; none if it was never measured."""
-    while kind not in machine.spread and kind in LIKE:
-        kind = LIKE[kind]
-    return machine.spread.get(kind, NO_SPREAD)
+def spread_of(machine: Machine, kind: str, *, cold: bool = False) -> Spread:
+    """The machine's spread for a class of path; none if it was never measured.
+
+    A cold caller has spreads of its own where they were: what others take of the caches meanwhile is never the same.
+    """
+    names = [kind]
+    while names[-1] in LIKE:
+        names.append(LIKE[names[-1]])
+    if cold:
+        names = [*(name + COLD for name in names), *names]
+    return next((machine.spread[name] for name in names if name in machine.spread), NO_SPREAD)
 
 
 def milestones_of(
@@ -101,7 +109,7 @@ def milestones_of(
     """
     first = runs[0][1]
     kinds = [path_class(run.path_to(last_of(run))) for _, run in runs]
-    spreads = [spread_of(machine, kind) for kind in kinds]
+    spreads = [spread_of(machine, kind, cold=first.caller.cold) for kind in kinds]
     quiet_ns = [np.array([run.milestones[name] for name in names]) for _, run in runs]
     found = mixture_quantiles(LEVELS, [placement.weight for placement, _ in runs], quiet_ns, spreads)
     reach = path_reach(bill_of(first.path_to(last_of(first))).counts)
@@ -195,7 +203,7 @@ def _loader(machine: Machine, run: FinishedRun) -> Milestone | None:
     if begin is None or end is None:
         return None
     quiet_ns = end - begin
-    spread = spread_of(machine, LOADER_CLASS)
+    spread = spread_of(machine, LOADER_CLASS, cold=run.caller.cold)
     p10, p50, p90 = mixture_quantiles((0.1, 0.5, 0.9), [1.0], [np.array([quiet_ns])], [spread])[:, 0]
     sigma = Z90 * machine.model_error.get("plain", 0.0)
     return Milestone(

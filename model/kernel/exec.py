@@ -38,8 +38,9 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
     """Replace the task's image and run its user-level start-up: `fs/exec.c:do_execveat_common@v6.18`.
 
     `user` is the start-up of the new image up to `_start` (it lies above the kernel layer).
-    Charges: execve_enoent, execve_prepare, exec_arg_page, execve_fixed, elf_load_segment, fault_file_write
-    (the cleared tail of the bss page), cold_exec, those of drop_mm, close_on_exec; those of dup_fd for a shared table.
+    Charges: execve_enoent, execve_prepare, exec_arg_page, execve_open, elf_interpreter, execve_fixed, elf_load_segment,
+    fault_file_write (the cleared tail of the bss page), cold_exec_open, cold_exec, those of drop_mm, close_on_exec;
+    those of dup_fd for a shared table.
     Leaves out: de_thread of a threaded caller, setuid, migration by sched_exec.
     """
     with task.at("do_execveat_common"):
@@ -52,6 +53,10 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
                 with task.at("unshare_files"):
                     dup_fd(task)
                 task.shares_files = False
+            task.charge("execve_open")
+            task.charge("elf_interpreter", bool(call.image.elf_interpreter))
+            if task.cold:
+                task.charge("cold_exec_open", 1 + bool(call.image.elf_interpreter))
             yield from exec_mmap(task, call.image, call.milestone)
             with task.at("do_close_on_exec"):
                 task.charge("close_on_exec", task.cloexec_fds)

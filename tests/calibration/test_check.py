@@ -112,7 +112,7 @@ SWAPS = [
     ("fork-4k", "fork-16k"),
     ("syscall", "open"),
     ("exec-libs-8", "exec-libs-24"),
-    ("held-thp-32", "held-fds"),
+    ("held-thp-32", "held-dirty-200"),
     ("random-256k", "random-512k"),
 ]
 
