@@ -25,6 +25,8 @@ _GAP = 0.2
 """Distance, |ln|, of two neighbouring samples around the median from which there are two modes."""
 _MIDDLE = (0.3, 0.7)
 _NEAR = 0.05
+_TINY = 1e-9
+"""Where half of the mixture lies below a gap and half above, the median of samples is the middle of the gap."""
 _LEAST_ERROR = 0.05
 """Below it an error needs no cause."""
 
@@ -128,7 +130,11 @@ def mixture_of(milestones: Sequence[Milestone]) -> Milestone:
         return milestones[0]
     scales = [np.array([each.p50_ns]) for each in milestones]
     spreads = [_spread(each) for each in milestones]
-    p10, p50, p90 = (float(each) for each in mixture_quantiles(LEVELS, [1.0] * len(scales), scales, spreads)[:, 0])
+    levels = (LEVELS[0], 0.5 - _TINY, 0.5 + _TINY, LEVELS[2])
+    p10, under, over, p90 = (
+        float(each) for each in mixture_quantiles(levels, [1.0] * len(scales), scales, spreads)[:, 0]
+    )
+    p50 = (under + over) / 2.0
     below, above = (
         math.fsum(math.log(getattr(each, name) / each.p50_ns) for each in milestones) / len(milestones)
         for name in ("lo_ns", "hi_ns")

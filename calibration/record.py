@@ -50,7 +50,7 @@ def record(document: Mapping[str, Any], file: MachineFile, protocol: Protocol, d
     """Write a validation's document with what it was run on and how; the path.
 
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or a run of the same second is there.
     """
     now = datetime.now().astimezone()
     facts = host_facts(date=now.isoformat(timespec="seconds"))
@@ -76,6 +76,8 @@ def record(document: Mapping[str, Any], file: MachineFile, protocol: Protocol, d
     }
     text = json.dumps(homeless(json.dumps(head, allow_nan=False)), indent=1) + "\n"
     name = f"{fingerprint(facts)}.{now:%Y%m%dT%H%M%S}.{'-'.join(protocol.kinds)}.json"
+    if (directory / name).exists():
+        raise BadInput(str(directory / name), "a run of this second is already there", "store it again")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory / name, text)

@@ -86,7 +86,7 @@ def _line(points: Sequence[tuple[float, float]]) -> Line:
 def beside_rules(file: MachineFile, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Errors of both rules and ours where memory is copied; for a spawn that copies none they have nothing to say.
 
-    `times`: how often our median error goes into the rule's.
+    `times`: how often our median error goes into the rule's, None if ours is none.
     """
     copying = [each for each in comparisons if each.copied and each.rss_bytes > 0 and each.milestone in _MILESTONES]
     if not copying:
@@ -109,8 +109,13 @@ def beside_rules(file: MachineFile, comparisons: Sequence[Comparison]) -> dict[s
         found["line_why_not"] = str(error)
     for name, guess in guesses.items():
         errors = [abs(math.log(ns / each.measured_ns(0.5))) for ns, each in zip(guess, copying, strict=True)]
-        found[name] = {**_errors(errors), "times": quantile(errors, 0.5) / quantile(ours, 0.5)}
+        found[name] = {**_errors(errors), "times": _times_ours(errors, ours)}
     return found
+
+
+def _times_ours(errors: Sequence[float], ours: Sequence[float]) -> float | None:
+    median = quantile(ours, 0.5)
+    return quantile(errors, 0.5) / median if median else None
 
 
 def _errors(errors: Sequence[float]) -> dict[str, float]:

@@ -99,5 +99,6 @@ def _rule_lines(rules: Mapping[str, Any]) -> list[str]:
     lines = [f"where memory is copied (n {rules['n']}), median |ln|: ours {rules['ours']['median_error']:.3f}"]
     for name, errors in rules.items():
         if isinstance(errors, Mapping) and "times" in errors:
-            lines.append(f"  {name}: {errors['median_error']:.3f}, {errors['times']:.1f} times ours")
+            times = "" if errors["times"] is None else f", {errors['times']:.1f} times ours"
+            lines.append(f"  {name}: {errors['median_error']:.3f}{times}")
     return [*lines, *([f"  no line: {rules['line_why_not']}"] if "line_why_not" in rules else [])]

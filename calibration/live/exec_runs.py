@@ -20,6 +20,8 @@ from model.process import Process
 
 MILESTONES = ("start", "reaped")
 """From execve to `_start`; from vfork until the caller's wait has returned."""
+EVICTED_FEWER = 4
+"""So many times fewer repetitions where pages are evicted: each reads its files anew."""
 _COLUMNS = {"start": "exec_ns", "reaped": "reaped_ns"}
 
 
@@ -98,7 +100,8 @@ def run_execs(
             for place, index in enumerate(dice.sample(order, len(order)), 1):
                 if progress is not None:
                     progress(f"round {number} of {processes}, {place} of {len(order)}: {cases[index].name}")
-                _run(found[index], caller, [*_arguments(cases[index], reps), *lists[index]])
+                own = reps if not cases[index].evicted else max(2, reps // EVICTED_FEWER)
+                _run(found[index], caller, [*_arguments(cases[index], own), *lists[index]])
     return found
 
 

@@ -17,7 +17,7 @@ MOST_ERROR = 0.25
 """Median |ln| from which a validation has found a deviation."""
 SPAWNS = ("jvm", "c", "cpython", "redis")
 """Kinds of live parents, which may be mixed."""
-REPS = {"exec": 12, "loader": 10}
+REPS = {"exec": 12, "libraries": 8, "loader": 10}
 """Repetitions in each process; 20 of any other kind."""
 
 
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
         kind: Annotated[
             list[str] | None,
-            typer.Option(help="jvm, c, cpython, redis (may be repeated); or exec, loader or load, alone."),
+            typer.Option(help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader or load, alone."),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
         processes: Annotated[int, typer.Option(min=1, max=20, help="Fresh processes of each case.")] = 3,
@@ -47,8 +47,9 @@ def register(app: typer.Typer) -> None:
     ) -> int:
         """Run real programs that the fit never saw and print predicted beside measured; 1 if an error is too large.
 
-        --kind exec: real programs from execve to their `_start`, as copies that end there. --kind loader: what their
-        ld.so says that it took. --kind load: what writes meet beside a fork.
+        --kind exec: real programs from execve to their `_start`, as copies that end there. --kind libraries: what
+        fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
+        fork.
         """
         from calibration.machine_file import find_machine
         from calibration.record import Protocol, record
@@ -73,7 +74,7 @@ def _answer_of(kinds: list[str]) -> Runner:
     """Who runs these kinds. Raises BadInput for kinds that cannot be mixed."""
     from calibration.errors import BadInput
 
-    alone: dict[str, Runner] = {"exec": _exec, "loader": _loader, "load": _load}
+    alone: dict[str, Runner] = {"exec": _exec, "libraries": _libraries, "loader": _loader, "load": _load}
     found = [each for each in kinds if each in alone]
     if found and len(set(kinds)) > 1:
         raise BadInput(f"--kind {found[0]}", "it has figures of its own", "ask for the other kinds in another run")
@@ -109,6 +110,18 @@ def _exec(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _
         text=validation_text(done),
         right=summary(done.comparisons)["median_error"] <= MOST_ERROR,
     )
+
+
+def _libraries(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    from calibration.summaries import summary
+    from calibration.validate_libraries import validate_libraries
+    from experiments.library_report import library_document, library_text
+    from experiments.what_if import WhatIf, machine_if
+
+    bare = machine_if(file, WhatIf(bare_metal=True))
+    done = validate_libraries(file, bare, processes=processes, reps=REPS["libraries"], progress=_progress)
+    median = summary([each.comparison for each in done.cases])["median_error"]
+    return _Answer(document=library_document(done), text=library_text(done), right=median <= MOST_ERROR)
 
 
 def _loader(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
