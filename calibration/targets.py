@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ class TargetSpec:
         bss_pages: pages of bss of each, an anonymous vma of its own.
         distinct: 1: each library refers to symbols of its own, so that what a look-up reads was not read before.
         by_name: 1: the program knows its libraries by name alone, and they are found through its RPATH.
+        calls: functions of the last library that each library calls through its procedure linkage table.
+        lazy: 1: the libraries bind these at the first call, else at start-up; the benches have no such calls.
     """
 
     kind: str
@@ -58,6 +61,8 @@ class TargetSpec:
     bss_pages: int = 0
     distinct: int = 0
     by_name: int = 0
+    calls: int = 0
+    lazy: int = 0
 
 
 _COUNTS = tuple(each.name for each in fields(TargetSpec) if each.name != "kind")
@@ -90,10 +95,12 @@ def library_source(spec: TargetSpec, index: int) -> str:
     names = [_padded(f"export_{index}_{i}", spec) for i in range(spec.exports)]
     of = range(spec.libs) if spec.distinct else (0,)
     targets = [[_padded(f"target_{group}_{i}", spec) for i in range(spec.lookups)] for group in of]
+    called = [[_padded(f"called_{group}_{i}", spec) for i in range(spec.calls)] for group in of]
     if index == spec.libs - 1:
-        names += chain.from_iterable(targets)
+        names += chain.from_iterable((*targets, *called))
     for name in names:
         lines += [f"    .globl {name}", f"    .type {name}, %function", f"{name}:", "    ret", f"    .size {name}, 1"]
+    lines += [f"    call {name}@PLT" for name in called[index % len(called)]] if index < spec.libs - 1 else []
     lines += ["    .data", "    .balign 8", "anchor:", "    .quad 0"]
     lines += [f"    .quad {name}" for name in targets[index % len(targets)] for _ in range(1 + spec.repeats)]
     pages = max(spec.rel_spread, 1)
@@ -118,8 +125,25 @@ def _build_library(builder: Builder, spec: TargetSpec, index: int, scratch: Path
     source.write_text(library_source(spec, index))
     # a name with a slash is opened as it is: no search path is tried
     soname = made.name if spec.by_name else str(final / made.name)
-    builder.compile([*_LIBRARY_FLAGS, f"-Wl,-soname,{soname}", "-o", str(made), str(source)])
+    binding = ("-Wl,-z,lazy",) if spec.lazy else ()
+    builder.compile([*_LIBRARY_FLAGS, *binding, f"-Wl,-soname,{soname}", "-o", str(made), str(source)])
     return made
+
+
+def build_with(libraries: Sequence[str], builder: Builder) -> Path:
+    """A dynamic target that needs the given shared libraries, which lie where they are.
+
+    Raises: as `build_target`.
+    """
+    source = BENCH_DIR / "targets" / "target.c"
+    flags = (*_COMMON, *KINDS["dynamic"], "-Wl,--allow-shlib-undefined")
+    texts = (source.read_text(), (BENCH_DIR / "stamp.h").read_text(), *flags, *libraries)
+    final = builder.make_folder("targets") / f"needs-{builder.key(*texts)}"
+    if not final.exists():
+        scratch = final.with_suffix(f".{os.getpid()}")
+        builder.compile([*flags, "-o", str(scratch), str(source), *libraries])
+        scratch.replace(final)
+    return final
 
 
 def build_target(spec: TargetSpec, builder: Builder) -> Path:

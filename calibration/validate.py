@@ -1,4 +1,4 @@
-"""Predicted beside measured for real programs that the fit never saw, here and now: live JVMs, CPython, a C parent.
+"""Predicted beside measured for programs that the fit never saw, here and now: live JVMs, CPython, a C parent, Redis.
 
 Each case runs in several fresh processes, interleaved with the others; each process is captured just before it measures
 and predicted from that capture. Halves of the processes against each other give each case's own noise floor.
@@ -6,65 +6,29 @@ and predicted from that capture. Halves of the processes against each other give
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from calibration.capture.elf import capture_elf
+from calibration.comparison import Comparison, Outcome, dearest
 from calibration.errors import BadInput
 from calibration.live.artefacts import find_java
 from calibration.live.cases import GIB_BYTES, MIB_BYTES, LiveCase, c_matrix, cpython_matrix, jvm_matrix
-from calibration.live.results import LiveProcess, LiveResult, noise_floor
+from calibration.live.redis import RedisCase, RedisRuns, run_redis
+from calibration.live.results import LiveProcess, LiveResult, Milestone
 from calibration.live.runs import run_matrix
 from calibration.machine_file import MachineFile
 from calibration.quantiles import quantile
 from model.elf_image import ElfImage
-from model.prediction import Milestone
+from model.prediction import Prediction
 from model.rules import Rules
-from model.scenario import Spawn, spawn_and_wait
-from model.simulation import HELPED, simulate
+from model.scenario import Scenario, Spawn, spawn_and_wait
+from model.simulation import HELPED, MECHANISMS, simulate
 
-MILESTONES = ("call", "reaped")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One milestone of one case.
-
-    Attributes:
-        case, milestone: what was run.
-        measured_p10_ns, measured_p50_ns, measured_p90_ns: of all repetitions of all processes.
-        predicted: from the captures: the mean over processes.
-        floor: |ln| of the p50 of odd against even processes; NaN with fewer than two.
-    """
-
-    case: LiveCase
-    milestone: str
-    measured_p10_ns: float
-    measured_p50_ns: float
-    measured_p90_ns: float
-    predicted: Milestone
-    floor: float
-
-    @property
-    def error(self) -> float:
-        """ln(predicted p50 / measured p50)."""
-        return math.log(self.predicted.p50_ns / self.measured_p50_ns)
-
-    @property
-    def covered(self) -> bool:
-        """Whether the measured p50 lies within [lo, hi]."""
-        return self.predicted.lo_ns <= self.measured_p50_ns <= self.predicted.hi_ns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """Outcome: what was compared, and what could not be run, with the reason."""
-
-    machine: str
-    comparisons: tuple[Comparison, ...]
-    skipped: tuple[tuple[str, str], ...]
+MILESTONES: tuple[Milestone, ...] = ("call", "reaped")
+COPYING = ("fork", "jdk-fork")
+"""Families of mechanisms that copy the parent's memory."""
+LIVE_KINDS = ("jvm", "c", "cpython")
+REDIS = "redis"
 
 
 def cases_of(kinds: Sequence[str], *, large: bool) -> list[LiveCase]:
@@ -80,50 +44,86 @@ def cases_of(kinds: Sequence[str], *, large: bool) -> list[LiveCase]:
     return [case for case in cases if case.mechanism != "posix_spawn" or case.kind == "c"]
 
 
+def redis_cases(*, large: bool) -> list[RedisCase]:
+    """Redis with a small data set, and a large one."""
+    sizes = (64 * MIB_BYTES, 256 * MIB_BYTES, GIB_BYTES) if large else (64 * MIB_BYTES, 256 * MIB_BYTES)
+    return [RedisCase(data_bytes=size) for size in sizes]
+
+
 def validate(
     file: MachineFile,
     cases: Sequence[LiveCase],
     *,
+    redis: Sequence[RedisCase] = (),
     processes: int = 4,
     reps: int = 20,
     progress: Callable[[str], None] | None = None,
-) -> Validation:
+) -> Outcome:
     """Run the cases and predict each from its captures.
 
     Raises:
         BadInput: nothing could be compared.
     """
-    results = run_matrix(cases, processes=processes, reps=reps, progress=progress)
+    results = run_matrix(cases, processes=processes, reps=reps, progress=progress) if cases else ()
     comparisons = [each for result in results if result.processes for each in compare(file, result)]
-    skipped = tuple((result.case.label, result.error or "") for result in results if not result.processes)
+    skipped = [(result.case.label, result.error or "") for result in results if not result.processes]
+    for done in run_redis(redis, processes=processes, reps=reps, progress=progress) if redis else ():
+        if done.snapshots:
+            comparisons.append(compare_redis(file, done))
+        if done.error:
+            skipped.append((done.case.label, done.error))
     if not comparisons:
         raise BadInput("validate", "nothing could be compared", skipped[0][1] if skipped else "give another --kind")
-    return Validation(machine=file.machine.name, comparisons=tuple(comparisons), skipped=skipped)
+    return Outcome(machine=file.machine.name, comparisons=tuple(comparisons), skipped=tuple(skipped))
 
 
 def compare(file: MachineFile, result: LiveResult) -> list[Comparison]:
-    """Both milestones of one case."""
+    """Both milestones of one case, each process by its own prediction."""
     images = Images(result.case)
-    predictions = [predict(file, result.case, each, images) for each in result.processes if each.snapshot is not None]
+    captured = [each for each in result.processes if each.snapshot is not None]
+    predictions = [predict(file, result.case, each, images) for each in captured]
+    family = MECHANISMS[result.case.mechanism][2]
     found: list[Comparison] = []
     for name in MILESTONES:
-        milestones = [each[name] for each in predictions if name in each]
-        if not milestones:
+        pairs = [
+            (tuple(map(float, process.samples_ns(name))), prediction.milestones[name])
+            for process, prediction in zip(captured, predictions, strict=True)
+            if name in prediction.milestones and process.samples_ns(name)
+        ]
+        if not pairs:
             continue
-        samples = [float(value) for value in result.samples_ns("call" if name == "call" else "reaped")]
-        floor = noise_floor(result, "call" if name == "call" else "reaped")
         found.append(
             Comparison(
-                case=result.case,
+                case=result.case.label,
                 milestone=name,
-                measured_p10_ns=quantile(samples, 0.1),
-                measured_p50_ns=quantile(samples, 0.5),
-                measured_p90_ns=quantile(samples, 0.9),
-                predicted=mean_of(milestones),
-                floor=math.nan if floor is None else floor,
+                group=f"{result.case.kind} {result.case.mechanism}",
+                samples_ns=tuple(samples for samples, _ in pairs),
+                predictions=tuple(milestone for _, milestone in pairs),
+                remark=dearest(predictions[0], name),
+                rss_bytes=quantile([float(each.rss_bytes) for each in captured], 0.5),
+                copied=family in COPYING,
             )
         )
     return found
+
+
+def compare_redis(file: MachineFile, done: RedisRuns) -> Comparison:
+    """The fork of a snapshotting server, each process by its own prediction."""
+    spawn = Spawn(mechanism="fork")
+    predictions = [
+        simulate(spawn_and_wait(each, spawn, rules=file.machine.rules), file.machine, file.costs)
+        for each in done.snapshots
+    ]
+    return Comparison(
+        case=done.case.label,
+        milestone="call",
+        group=REDIS,
+        samples_ns=tuple(done.fork_ns),
+        predictions=tuple(each.milestones["call"] for each in predictions),
+        remark=dearest(predictions[0], "call"),
+        rss_bytes=quantile([float(each) for each in done.rss_bytes], 0.5),
+        copied=True,
+    )
 
 
 class Images:
@@ -136,8 +136,8 @@ class Images:
             self.helper = capture_elf(str(find_java(case.runtime).parent.parent / "lib" / "jspawnhelper"))
 
 
-def predict(file: MachineFile, case: LiveCase, process: LiveProcess, images: Images) -> dict[str, Milestone]:
-    """Milestones of one process, from its capture."""
+def predict(file: MachineFile, case: LiveCase, process: LiveProcess, images: Images) -> Prediction:
+    """One process, from its capture."""
     assert process.snapshot is not None
     spawn = Spawn(
         mechanism=case.mechanism,
@@ -146,33 +146,5 @@ def predict(file: MachineFile, case: LiveCase, process: LiveProcess, images: Ima
         envp_bytes=process.envp_bytes,
     )
     rules: Rules = file.machine.rules
-    scenario = spawn_and_wait(process.snapshot, spawn, rules=rules)
-    return dict(simulate(scenario, file.machine, file.costs).milestones)
-
-
-def mean_of(milestones: Sequence[Milestone]) -> Milestone:
-    """The mean of each number over processes."""
-    names = ("quiet_ns", "p10_ns", "p50_ns", "p90_ns", "lo_ns", "hi_ns")
-    return Milestone(
-        **{name: math.fsum(getattr(each, name) for each in milestones) / len(milestones) for name in names}
-    )
-
-
-def summary(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """n, median and p90 of |ln|, within 10 % and 20 %, coverage of [lo, hi] and of p10–p90, one-sidedness."""
-    errors = [abs(each.error) for each in comparisons]
-    floors = [each.floor for each in comparisons if math.isfinite(each.floor)]
-    inside = [each.predicted.p10_ns <= each.measured_p50_ns <= each.predicted.p90_ns for each in comparisons]
-    n = len(comparisons)
-    return {
-        "n": n,
-        "median_error": quantile(errors, 0.5),
-        "p90_error": quantile(errors, 0.9),
-        "worst_error": max(errors),
-        "within_10_percent": sum(error <= 0.1 for error in errors) / n,
-        "within_20_percent": sum(error <= 0.2 for error in errors) / n,
-        "too_low": sum(each.error < 0 for each in comparisons) / n,
-        "coverage": sum(each.covered for each in comparisons) / n,
-        "p50_within_p10_p90": sum(inside) / n,
-        "median_floor": quantile(floors, 0.5) if floors else None,
-    }
+    scenario: Scenario = spawn_and_wait(process.snapshot, spawn, rules=rules)
+    return simulate(scenario, file.machine, file.costs)

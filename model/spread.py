@@ -202,8 +202,12 @@ def _loader(machine: Machine, run: FinishedRun) -> Milestone | None:
     begin, end = run.milestones.get("loader_begin"), run.milestones.get("loader_end")
     if begin is None or end is None:
         return None
-    quiet_ns = end - begin
-    spread = spread_of(machine, LOADER_CLASS, cold=run.caller.cold)
+    return stretch(machine, end - begin, cold=run.caller.cold)
+
+
+def stretch(machine: Machine, quiet_ns: float, *, cold: bool = False) -> Milestone:
+    """A stretch of one task's own work, which meets nobody: it spreads as paths do that wake no other CPU."""
+    spread = spread_of(machine, LOADER_CLASS, cold=cold)
     p10, p50, p90 = mixture_quantiles((0.1, 0.5, 0.9), [1.0], [np.array([quiet_ns])], [spread])[:, 0]
     sigma = Z90 * machine.model_error.get("plain", 0.0)
     return Milestone(

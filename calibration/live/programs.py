@@ -24,6 +24,12 @@ PROGRAM_NAMES = """
 """.split()
 EXIT_CODE = bytes.fromhex("31ff b8e7000000 0f05")
 """xor %edi, %edi; mov $231, %eax (exit_group); syscall."""
+STAMP_CODE = bytes.fromhex(
+    "4883ec10 bf01000000 4889e6 b8e4000000 0f05"  # sub $16, %rsp; clock_gettime(CLOCK_MONOTONIC, %rsp)
+    "48690424 00ca9a3b 4803442408 48890424"  # imul $1000000000, (%rsp), %rax; add 8(%rsp), %rax; mov %rax, (%rsp)
+    "bf09000000 4889e6 ba08000000 b801000000 0f05"  # write(9, %rsp, 8): bench/stamp.h
+)
+"""Writes the time in ns to the descriptor of stamps; `EXIT_CODE` follows."""
 _SCRIPT = b"#!"
 
 
@@ -88,6 +94,18 @@ def stopped_copy(path: str, folder: Path) -> Path:
     Raises:
         BadInput: its library search depends on where it lies, or its entry is not in the file.
     """
+    return _copy(path, folder / Path(path).name, EXIT_CODE)
+
+
+def stamped_copy(path: str, folder: Path) -> Path:
+    """The same, but before its end it writes the time to descriptor 9; its name ends in `.stamped`.
+
+    What it overwrites beyond `_start` is code that runs after it, if at all. Raises as `stopped_copy`.
+    """
+    return _copy(path, folder / f"{Path(path).name}.stamped", STAMP_CODE + EXIT_CODE)
+
+
+def _copy(path: str, copy: Path, code: bytes) -> Path:
     elf = read_elf(path)
     if "$" in elf.rpath + elf.runpath:
         raise BadInput(path, "it seeks libraries beside itself, which a copy would not find", "leave it out")
@@ -95,16 +113,15 @@ def stopped_copy(path: str, folder: Path) -> Path:
         (
             each.offset + elf.entry - each.vaddr
             for each in elf.segments
-            if each.vaddr <= elf.entry and elf.entry + len(EXIT_CODE) <= each.vaddr + each.file_bytes
+            if each.vaddr <= elf.entry and elf.entry + len(code) <= each.vaddr + each.file_bytes
         ),
         -1,
     )
     if offset < 0:
         raise BadInput(path, "its entry lies outside its file", "leave it out")
-    copy = folder / Path(path).name
     shutil.copyfile(path, copy)
     with copy.open("r+b") as stream:
         stream.seek(offset)
-        stream.write(EXIT_CODE)
+        stream.write(code)
     copy.chmod(stat.S_IRWXU)
     return copy

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from calibration.machine_file import MachineFile
-    from calibration.validate import Comparison, Validation
 
 MOST_ERROR = 0.25
 """Median |ln| from which a validation has found a deviation."""
+SPAWNS = ("jvm", "c", "cpython", "redis")
+"""Kinds of live parents, which may be mixed."""
+REPS = {"exec": 12, "libraries": 8, "loader": 10}
+"""Repetitions in each process; 20 of any other kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a run gives: its document, its text, whether all is well."""
+
+    document: dict[str, Any]
+    text: str
+    right: bool
 
 
 def register(app: typer.Typer) -> None:
@@ -24,111 +37,116 @@ def register(app: typer.Typer) -> None:
     def validate(
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
         kind: Annotated[
-            list[str] | None, typer.Option(help="jvm, c, cpython, loader or load; may be repeated.")
+            list[str] | None,
+            typer.Option(help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader or load, alone."),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
         processes: Annotated[int, typer.Option(min=1, max=20, help="Fresh processes of each case.")] = 3,
+        store: Annotated[bool, typer.Option("--store", help="Keep it as a file in calibration/validation/.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> int:
-        """Run real parents that the fit never saw and print predicted beside measured; 1 if an error is too large.
+        """Run real programs that the fit never saw and print predicted beside measured; 1 if an error is too large.
 
-        --kind loader, which stands alone, runs real programs' ld.so with LD_DEBUG=statistics.
+        --kind exec: real programs from execve to their `_start`, as copies that end there. --kind libraries: what
+        fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
+        fork.
         """
         from calibration.machine_file import find_machine
-        from calibration.validate import cases_of, summary
-        from calibration.validate import validate as run
+        from calibration.record import Protocol, record
 
         file = find_machine(machine)
-        if "loader" in (kind or []):
-            return _loader(file, kind or [], as_json)
-        if kind and "load" in kind:
-            return _validate_load(file, kind, processes=processes, as_json=as_json)
-        cases = cases_of(kind or ["jvm", "c", "cpython"], large=large)
-        done = run(file, cases, processes=processes, progress=_progress)
-        print(json.dumps(_document(done), indent=1) if as_json else _text(done))
-        return 0 if summary(done.comparisons)["median_error"] <= MOST_ERROR else 1
+        kinds = kind or list(SPAWNS)
+        answer = _answer_of(kinds)(file, kinds, large, processes)
+        print(json.dumps(answer.document, indent=1, allow_nan=False) if as_json else answer.text)
+        if store:
+            words = ["spawncost validate", *(f"--kind {each}" for each in kinds), f"--processes {processes}"]
+            command = " ".join([*words, *(["--large"] if large else []), "--store"])
+            reps = REPS.get(kinds[0], 20)
+            path = record(answer.document, file, Protocol(kinds=kinds, command=command, processes=processes, reps=reps))
+            print(f"kept as {path}", file=sys.stderr)
+        return 0 if answer.right else 1
 
 
-def _loader(file: MachineFile, kinds: list[str], as_json: bool) -> int:
+Runner = Callable[["MachineFile", list[str], bool, int], _Answer]
+
+
+def _answer_of(kinds: list[str]) -> Runner:
+    """Who runs these kinds. Raises BadInput for kinds that cannot be mixed."""
     from calibration.errors import BadInput
+
+    alone: dict[str, Runner] = {"exec": _exec, "libraries": _libraries, "loader": _loader, "load": _load}
+    found = [each for each in kinds if each in alone]
+    if found and len(set(kinds)) > 1:
+        raise BadInput(f"--kind {found[0]}", "it has figures of its own", "ask for the other kinds in another run")
+    return alone[found[0]] if found else _spawns
+
+
+def _spawns(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    from calibration.rules_of_thumb import beside_rules
+    from calibration.summaries import summary
+    from calibration.validate import cases_of, redis_cases
+    from calibration.validate import validate as run
+    from experiments.validation_report import validation_document, validation_text
+
+    cases = cases_of([each for each in kinds if each != "redis"], large=large)
+    redis = redis_cases(large=large) if "redis" in kinds else []
+    done = run(file, cases, redis=redis, processes=processes, reps=20, progress=_progress)
+    rules = beside_rules(file, done.comparisons)
+    return _Answer(
+        document=validation_document(done, rules),
+        text=validation_text(done, rules),
+        right=summary(done.comparisons)["median_error"] <= MOST_ERROR,
+    )
+
+
+def _exec(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    from calibration.summaries import summary
+    from calibration.validate_exec import validate_exec
+    from experiments.validation_report import validation_document, validation_text
+
+    done = validate_exec(file, processes=processes, reps=REPS["exec"], progress=_progress)
+    return _Answer(
+        document=validation_document(done),
+        text=validation_text(done),
+        right=summary(done.comparisons)["median_error"] <= MOST_ERROR,
+    )
+
+
+def _libraries(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    from calibration.summaries import summary
+    from calibration.validate_libraries import validate_libraries
+    from experiments.library_report import library_document, library_text
+    from experiments.what_if import WhatIf, machine_if
+
+    bare = machine_if(file, WhatIf(bare_metal=True))
+    done = validate_libraries(file, bare, processes=processes, reps=REPS["libraries"], progress=_progress)
+    median = summary([each.comparison for each in done.cases])["median_error"]
+    return _Answer(document=library_document(done), text=library_text(done), right=median <= MOST_ERROR)
+
+
+def _loader(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
     from calibration.validate_loader import loader_summary, validate_loader
     from experiments.loader_report import loader_document, loader_text
 
-    if len(set(kinds)) > 1:
-        raise BadInput("--kind loader", "it stands alone: what it compares is no spawn", "run the others apart")
-    done = validate_loader(file, progress=_progress)
-    print(json.dumps(loader_document(done), indent=1) if as_json else loader_text(done))
-    return 0 if float(loader_summary(done.comparisons)["median_error"]) <= MOST_ERROR else 1
+    done = validate_loader(file, runs=REPS["loader"], progress=_progress)
+    right = float(loader_summary(done.comparisons)["median_error"]) <= MOST_ERROR
+    return _Answer(document=loader_document(done), text=loader_text(done), right=right)
 
 
-def _validate_load(file: MachineFile, kinds: list[str], *, processes: int, as_json: bool) -> int:
-    """Mutators beside a fork: what is compared are counts, not milestones, so it stands for itself."""
-    from calibration.errors import BadInput
+def _load(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    """Mutators beside a fork: what is compared are counts, not milestones."""
     from calibration.live.mutating import load_matrix
     from calibration.validate_load import validate_load
     from experiments.load_validation import load_document, load_text
 
-    if set(kinds) != {"load"}:
-        raise BadInput("--kind load", "it has figures of its own", "ask for the other kinds in a run of their own")
     found, skipped = validate_load(file, load_matrix(), rounds=processes, progress=_progress)
-    document = load_document(file.machine.name, found, skipped)
-    print(json.dumps(document, indent=1, allow_nan=False) if as_json else load_text(found, skipped))
-    return 0 if all(each.right for each in found) else 1
+    return _Answer(
+        document=load_document(file.machine.name, found, skipped),
+        text=load_text(found, skipped),
+        right=all(each.right for each in found),
+    )
 
 
 def _progress(line: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-
-
-def _row(each: Comparison) -> dict[str, Any]:
-    return {
-        "case": each.case.label,
-        "milestone": each.milestone,
-        "measured_us": {
-            "p10": each.measured_p10_ns / 1e3,
-            "p50": each.measured_p50_ns / 1e3,
-            "p90": each.measured_p90_ns / 1e3,
-        },
-        "predicted_us": {
-            name: getattr(each.predicted, f"{name}_ns") / 1e3 for name in ("quiet", "p10", "p50", "p90", "lo", "hi")
-        },
-        "error": each.error,
-        "floor": each.floor if math.isfinite(each.floor) else None,
-        "covered": each.covered,
-    }
-
-
-def _document(done: Validation) -> dict[str, Any]:
-    from calibration.validate import summary
-
-    return {
-        "schema": "spawncost.validation/1",
-        "machine": done.machine,
-        "summary": summary(done.comparisons),
-        "comparisons": [_row(each) for each in done.comparisons],
-        "skipped": [{"case": case, "why": why} for case, why in done.skipped],
-    }
-
-
-def _text(done: Validation) -> str:
-    from calibration.validate import summary
-
-    lines = [f"{'case':46}{'to':>7}{'measured':>10}{'predicted':>11}{'error':>8}{'floor':>7}  (p50, us)"]
-    for each in done.comparisons:
-        floor = f"{each.floor:.0%}" if math.isfinite(each.floor) else "-"
-        lines.append(
-            f"{each.case.label:46}{each.milestone:>7}{each.measured_p50_ns / 1e3:10.0f}"
-            f"{each.predicted.p50_ns / 1e3:11.0f}{math.expm1(each.error):+8.0%}{floor:>7}"
-        )
-    total = summary(done.comparisons)
-    lines.append(
-        f"{total['n']} compared: median error {total['median_error']:.1%}, p90 {total['p90_error']:.1%}, "
-        f"worst {total['worst_error']:.1%}; within 20 %: {total['within_20_percent']:.0%}"
-    )
-    lines.append(
-        f"too low in {total['too_low']:.0%}; the 90 % interval holds {total['coverage']:.0%} of the measured p50; "
-        f"median floor {total['median_floor'] or 0:.1%}"
-    )
-    lines += [f"skipped {case}: {why}" for case, why in done.skipped]
-    return "\n".join(lines)
