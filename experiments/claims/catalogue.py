@@ -154,7 +154,5 @@ def chosen(ids: tuple[str, ...], verdict: str | None) -> tuple[Claim, ...]:
     if verdict is not None and verdict not in VERDICTS:
         raise BadInput(f"--verdict {verdict}", "there is no such verdict", f"choose from {', '.join(VERDICTS)}")
     return tuple(
-        claim
-        for claim in claims()
-        if (not ids or claim.id in ids) and (verdict is None or claim.verdict == verdict)
+        claim for claim in claims() if (not ids or claim.id in ids) and (verdict is None or claim.verdict == verdict)
     )

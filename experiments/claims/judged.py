@@ -58,9 +58,7 @@ def _record(
     claim: Claim, machine: str, ask: Ask, stored: Measurements, rows: Callable[[], Mapping[str, Sequence[Run]]]
 ) -> dict[str, Any]:
     foretold = {name: predicted(text, ask) for name, text in claim.predict.items()}
-    found = {
-        name: value for name, text in claim.measure.items() if (value := measured(text, stored, rows)) is not None
-    }
+    found = {name: value for name, text in claim.measure.items() if (value := measured(text, stored, rows)) is not None}
     return {
         "id": claim.id,
         "section": claim.section,

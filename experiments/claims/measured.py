@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from calibration.errors import BadInput
 from calibration.quantiles import quantile
 from experiments.claims.programs import AUDIT, LOADERS, run_program
 
-SCHEMA = "spawncost.claims-measured/1"
 STORED = Path(__file__).parent / "measured.json"
 WARM_UPS = 2
 PROTOCOL = (
-    "Each run: so many fresh processes, one after the other, not pinned; a timed program repeats the spawn in each, and "
-    f"of five repetitions and more the first {WARM_UPS} are left out. All others are kept; a figure is their median."
+    "Each run: so many fresh processes, one after the other, not pinned; a timed program repeats the spawn in each, "
+    f"and of five repetitions and more the first {WARM_UPS} are left out. All others are kept; a figure is their median."
 )
 
 
@@ -135,7 +133,7 @@ def measure(names: Iterable[str], progress: Callable[[str], None] | None = None)
             progress(name)
         runs[name] = _taken(RUNS[name], builder)
     return Measurements(
-        schema=SCHEMA,
+        schema="spawncost.claims-measured/1",
         date=datetime.now(UTC).isoformat(timespec="minutes"),
         machine=fingerprint(facts),
         cpu=facts.cpu_name,
@@ -167,7 +165,7 @@ def write_measured(taken: Measurements, path: Path) -> None:
     try:
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as scratch:
             scratch.write(text)
-        os.chmod(scratch.name, 0o644)
+        Path(scratch.name).chmod(0o644)
         Path(scratch.name).replace(path)
     except OSError as error:
         raise BadInput(str(path), error.strerror or str(error), "name a file that can be written") from error

@@ -91,7 +91,7 @@ def _built(name: str, builder: Builder) -> Path:
 
 
 def audit(places: Sequence[str]) -> dict[str, float]:
-    """Exercise 4: setuid files, which of them are linked dynamically, have a run path, and one that others can write."""
+    """Exercise 4: how many setuid files there are, are dynamic, have a run path, have one that anybody can write."""
     from elftools.common.exceptions import ELFError
 
     found = dict.fromkeys(("setuid_files", "setuid_dynamic", "setuid_with_run_path", "setuid_writable_run_path"), 0.0)
@@ -121,10 +121,11 @@ def _setuid_files(places: Sequence[str]) -> Iterator[Path]:
 
 def _run_path(path: Path) -> tuple[bool, list[str]]:
     """Whether a file has a dynamic section, and the folders of its RPATH and RUNPATH."""
+    from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.elffile import ELFFile
 
     with path.open("rb") as stream:
-        segments = [each for each in ELFFile(stream).iter_segments() if each["p_type"] == "PT_DYNAMIC"]
+        segments = [each for each in ELFFile(stream).iter_segments() if isinstance(each, DynamicSegment)]
         tags = [tag for each in segments for tag in each.iter_tags()]
         texts = [getattr(tag, "rpath", "") or getattr(tag, "runpath", "") for tag in tags]
     return bool(segments), [folder for text in texts for folder in text.split(":") if folder]

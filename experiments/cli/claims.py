@@ -25,9 +25,7 @@ def claims_command(
     verdict: Annotated[str | None, typer.Option(metavar="true|false|depends", help="Those judged so.")] = None,
     machine: Annotated[str, typer.Option(metavar="NAME|FILE", help="Machine file to predict with.")] = BUNDLED,
     measure: Annotated[bool, typer.Option("--measure", help="Measure here and now instead of the stored.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Keep what --measure finds.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Keep what --measure finds.")] = None,
     as_json: Json = False,
 ) -> int:
     """Claims of a text on process creation, each judged by the model and by measurement."""
