@@ -42,8 +42,17 @@ def predicted(text: str, ask: Ask) -> float:
     return _ratio([_found(ask(options), path) for path, options in map(query_of, parts_of(text))])
 
 
+def interval(text: str, ask: Ask) -> tuple[float, float] | None:
+    """The 90 % bounds of a predicted milestone's p50; None of any other figure. Raises as `predicted` does."""
+    (path, options), *others = map(query_of, parts_of(text))
+    if others or path not in _MILESTONES:
+        return None
+    bounds = ask(options)["predictions"][0]["milestones_us"][path]
+    return float(bounds["lo"]), float(bounds["hi"])
+
+
 def _found(document: Document, path: str) -> float:
-    """`call` is the p50 of the first mechanism's milestone; anything else is a member, of the prediction if it can be."""
+    """`call` is the p50 of the first mechanism's milestone; else a member of its prediction, or of the document."""
     prediction = document["predictions"][0]
     words = path.split(".")
     if words[0] in _MILESTONES:

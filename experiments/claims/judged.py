@@ -11,7 +11,7 @@ from typing import Any
 from calibration.machine_file import MachineFile
 from calibration.samples import Run
 from experiments.claims.catalogue import Claim
-from experiments.claims.figures import SAMPLE, Ask, measured, parts_of, predicted, query_of, sample_rows
+from experiments.claims.figures import SAMPLE, Ask, interval, measured, parts_of, predicted, query_of, sample_rows
 from experiments.claims.measured import Measurements
 from experiments.headline import figure
 
@@ -58,6 +58,7 @@ def _record(
     claim: Claim, machine: str, ask: Ask, stored: Measurements, rows: Callable[[], Mapping[str, Sequence[Run]]]
 ) -> dict[str, Any]:
     foretold = {name: predicted(text, ask) for name, text in claim.predict.items()}
+    bounds = {name: list(each) for name, text in claim.predict.items() if (each := interval(text, ask)) is not None}
     found = {name: value for name, text in claim.measure.items() if (value := measured(text, stored, rows)) is not None}
     return {
         "id": claim.id,
@@ -66,6 +67,7 @@ def _record(
         "verdict": claim.verdict,
         "kernels": claim.kernels,
         "predicted": foretold or None,
+        "predicted_interval": bounds,
         "measured": found or None,
         "command": command_of(claim, machine),
         "measure_command": f"spawncost claims --id {claim.id} --measure" if runs_of([claim]) else None,
@@ -88,7 +90,7 @@ def _why_not(text: str, stored: Measurements) -> str | None:
 
 
 def command_of(claim: Claim, machine: str = "bundled") -> str:
-    """The line that reproduces the figure: predict for what is predicted, else the measurement, else the claim itself."""
+    """The line that reproduces the figure: predict where one is predicted, else the measurement, else the claim."""
     if claim.predict:
         _, options = query_of(parts_of(next(iter(claim.predict.values())))[0])
         return " ".join(("spawncost predict --machine", machine, *options))
@@ -120,19 +122,22 @@ def _claim_lines(claim: Mapping[str, Any]) -> list[str]:
     lines = [*_wrapped(head, "", "  "), *_wrapped(f'"{claim["text"]}"', "  "), *_wrapped(claim["why"], "  ")]
     rows = figure_rows(claim)
     if rows:
-        lines.append(f"  {'':45}{'predicted':>14}{'measured':>14}")
-        lines += [f"  {name:45}{one:>14}{other:>14}" for name, one, other in rows]
+        lines.append(f"  {'':36}{'predicted':>11}{'90 % bounds':>17}{'measured':>12}")
+        lines += [f"  {name:36}{one:>11}{bounds:>17}{other:>12}" for name, one, bounds, other in rows]
     lines += [
         line for name, why in claim["not_measured"].items() for line in _wrapped(f"{name} not measured: {why}", "  ")
     ]
-    return [*lines, *_wrapped(f"$ {claim['command']}", "  ", "      ")]
+    commands = dict.fromkeys((claim["command"], claim["measure_command"] or claim["command"]))
+    return [*lines, *(line for each in commands for line in _wrapped(f"$ {each}", "  ", "      "))]
 
 
-def figure_rows(claim: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, predicted and measured figure, a row each."""
-    foretold, found = claim["predicted"] or {}, claim["measured"] or {}
-    names = dict.fromkeys((*foretold, *found))
-    return [(name, _shown(foretold.get(name)), _shown(found.get(name))) for name in names]
+def figure_rows(claim: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Name, predicted figure with its bounds, measured figure, a row each."""
+    foretold, found, bounds = claim["predicted"] or {}, claim["measured"] or {}, claim["predicted_interval"]
+    return [
+        (name, _shown(foretold.get(name)), "-".join(map(_shown, bounds.get(name, ()))), _shown(found.get(name)))
+        for name in dict.fromkeys((*foretold, *found))
+    ]
 
 
 def _shown(value: float | None) -> str:
@@ -160,6 +165,10 @@ def page_of(document: Mapping[str, Any]) -> str:
         f"Predicted on the machine file {document['machine']['name']} ({document['machine']['origin']}); measured on "
         f"{taken['machine']} ({taken['kernel']}, glibc {taken['glibc']}), {taken['date']}. {taken['protocol']}\n"
     ]
+    parts.append("\n| claim | verdict | judged for |\n| --- | --- | --- |\n")
+    parts += [
+        f"| [{each['id']}](#{each['id']}) | {each['verdict']} | {each['kernels']} |\n" for each in document["claims"]
+    ]
     for section, each in groupby(document["claims"], key=lambda claim: claim["section"]):
         parts.append(f"\n## {section}\n")
         parts += [_page_claim(claim) for claim in each]
@@ -168,8 +177,11 @@ def page_of(document: Mapping[str, Any]) -> str:
 
 def _page_claim(claim: Mapping[str, Any]) -> str:
     rows = figure_rows(claim)
-    figures = "".join(f"- `{name}`: predicted {one}, measured {other}\n" for name, one, other in rows)
+    figures = "".join(
+        f"- `{name}`: predicted {one}{f' ({bounds})' if bounds else ''}, measured {other}\n"
+        for name, one, bounds, other in rows
+    )
     return (
-        f"\n### {claim['id']}: {claim['verdict']}\n\n> {claim['text']}\n\n{claim['why']} "
-        f"(Judged for {claim['kernels']}.)\n\n{figures}{chr(10) if rows else ''}`{claim['command']}`\n"
+        f"\n### {claim['id']}\n\n> {claim['text']}\n\n**{claim['verdict'].capitalize()}** ({claim['kernels']}). "
+        f"{claim['why']}\n\n{figures}{chr(10) if rows else ''}`{claim['command']}`\n"
     )

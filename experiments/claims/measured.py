@@ -22,7 +22,7 @@ STORED = Path(__file__).parent / "measured.json"
 WARM_UPS = 2
 PROTOCOL = (
     "Each run: so many fresh processes, one after the other, not pinned; a timed program repeats the spawn in each, "
-    f"and of five repetitions and more the first {WARM_UPS} are left out. All others are kept; a figure is their median."
+    f"and of five repetitions and more the first {WARM_UPS} are left out. All others count; a figure is their median."
 )
 
 
