@@ -146,7 +146,7 @@ def _takes(each: Field) -> str:
 def claims_page(file: MachineFile) -> str:
     """The claims judged, predicted on this machine file."""
     name = str(file.path) if file.origin == "given" else BUNDLED
-    return page_of(document_of(claims(), file, lambda options: asked_of(options, name), read_measured()))
+    return page_of(document_of(claims(), file, lambda options: asked_of(options, name), read_measured(), name))
 
 
 def pages(file: MachineFile) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from calibration.machine_file import MachineFile
+from calibration.machine_file import BUNDLED, MachineFile
 from calibration.samples import Run
 from experiments.claims.catalogue import Claim
 from experiments.claims.figures import SAMPLE, Ask, interval, measured, parts_of, predicted, query_of, sample_rows
@@ -26,20 +27,22 @@ def runs_of(claims: Sequence[Claim]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.rpartition(".")[0] for part in named if not part.startswith(SAMPLE)))
 
 
-def document_of(claims: Sequence[Claim], file: MachineFile, ask: Ask, stored: Measurements) -> dict[str, Any]:
+def document_of(
+    claims: Sequence[Claim], file: MachineFile, ask: Ask, stored: Measurements, machine: str = BUNDLED
+) -> dict[str, Any]:
     """`spawncost.claims/1`.
 
     Args:
         file: the machine file that the predictions are of.
         ask: answers predict's options, on that machine file.
         stored: measurements, of whenever.
+        machine: what `--machine` calls the file.
 
     Raises:
         BadInput: predict refuses.
     """
     rows = sample_rows(file)
     cached = functools.cache(ask)
-    name = file.machine.name if file.origin != "bundled" else "bundled"
     return {
         "schema": SCHEMA,
         "machine": {"name": file.machine.name, "origin": file.origin, "kernel": file.machine.kernel},
@@ -50,7 +53,7 @@ def document_of(claims: Sequence[Claim], file: MachineFile, ask: Ask, stored: Me
             "glibc": stored.glibc,
             "protocol": stored.protocol,
         },
-        "claims": [_record(claim, name, cached, stored, rows) for claim in claims],
+        "claims": [_record(claim, machine, cached, stored, rows) for claim in claims],
     }
 
 
@@ -89,11 +92,11 @@ def _why_not(text: str, stored: Measurements) -> str | None:
     return next((reason for reason in reasons if reason), None)
 
 
-def command_of(claim: Claim, machine: str = "bundled") -> str:
+def command_of(claim: Claim, machine: str = BUNDLED) -> str:
     """The line that reproduces the figure: predict where one is predicted, else the measurement, else the claim."""
     if claim.predict:
         _, options = query_of(parts_of(next(iter(claim.predict.values())))[0])
-        return " ".join(("spawncost predict --machine", machine, *options))
+        return shlex.join(("spawncost", "predict", "--machine", machine, *options))
     return f"spawncost claims --id {claim.id}" + (" --measure" if runs_of([claim]) else "")
 
 

@@ -40,12 +40,13 @@ def _timed(text: str, *, processes: int) -> Planned:
 
 
 RUNS: Mapping[str, Planned] = {
-    # spawn_time: MiB, vmas, THP, mechanism, target, repetitions, milliseconds of sleep before each
+    # spawn_time: MiB, vmas, THP, mechanism, target, repetitions, whether it rewrites all before each
     "first-fork-1g": _timed("1024 1 0 fork none 1 0", processes=9),
     "first-fork-10m": _timed("10 1 0 fork none 1 0", processes=25),
     "first-fork-exec-1g": _timed("1024 1 0 fork /bin/true 1 0", processes=9),
     "first-fork-exec-10m": _timed("10 1 0 fork /bin/true 1 0", processes=25),
     "fork-1g": _timed("1024 1 0 fork none 12 0", processes=3),
+    "rewritten-fork-1g": _timed("1024 1 0 fork none 8 1", processes=4),
     "fork-10m": _timed("10 1 0 fork none 30 0", processes=6),
     "fork-exec-1g": _timed("1024 1 0 fork /bin/true 12 0", processes=3),
     "vfork-exec-1g": _timed("1024 1 0 vfork /bin/true 30 0", processes=3),

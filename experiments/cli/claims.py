@@ -32,16 +32,25 @@ def claims_command(
     from calibration.machine_file import find_machine
     from experiments.claims import catalogue, judged, measured
 
-    if out is not None and not measure:
-        raise BadInput("--out", "nothing is measured", "give --measure too")
+    _check_out(out, measure)
     claims = catalogue.chosen(tuple(ids or ()), verdict)
     file = find_machine(machine)
     found = measured.measure(judged.runs_of(claims), _progress) if measure else measured.read_measured()
     if out is not None:
         measured.write_measured(found, out)
-    document = judged.document_of(claims, file, lambda options: asked_of(options, machine), found)
+    document = judged.document_of(claims, file, lambda options: asked_of(options, machine), found, machine)
     sys.stdout.write(json_text(document) if as_json else judged.text_of(document))
     return 0
+
+
+def _check_out(out: Path | None, measure: bool) -> None:
+    """Refuses before the work what cannot be kept after it."""
+    if out is None:
+        return
+    if not measure:
+        raise BadInput("--out", "nothing is measured", "give --measure too")
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise BadInput(str(out), "no file can be written there", "name a file in a folder that there is")
 
 
 def asked_of(options: tuple[str, ...], machine: str) -> Mapping[str, Any]:

@@ -64,12 +64,18 @@ static void flags_of(const char *what)
     char name[64];
     pid_t pid = fork();
     if (pid == 0) {
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+            _exit(125);
         raise(SIGSTOP);
         subject(what);
     }
     int status;
     waitpid(pid, &status, 0);
+    snprintf(name, sizeof name, "%s_call", what);
+    if (WIFEXITED(status)) {
+        unavailable(name, "ptrace is not allowed");
+        return;
+    }
     ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
     for (;;) {
         if (ptrace(PTRACE_SYSCALL, pid, NULL, NULL) < 0 || waitpid(pid, &status, 0) < 0 || WIFEXITED(status))
@@ -80,7 +86,6 @@ static void flags_of(const char *what)
         if (creates(pid, &regs, &flags) && (long)regs.rax == -ENOSYS)  // on entry; its result is not there yet
             break;
     }
-    snprintf(name, sizeof name, "%s_call", what);
     put(name, (double)regs.orig_rax);
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         snprintf(name, sizeof name, "%s_%s", what, bits[i].name);
@@ -111,11 +116,16 @@ static void mapped_by_exec(void)
     char *target = realpath("/bin/true", NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+            _exit(125);
         execl(target, "true", (char *)NULL);
         _exit(127);
     }
     waitpid(pid, &status, 0);
+    if (WIFEXITED(status)) {
+        unavailable("exec_vmas", "ptrace is not allowed");
+        return;
+    }
     ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
     put("exec_vmas", count_maps(pid, "-"));
     put("exec_vmas_of_program", count_maps(pid, target));

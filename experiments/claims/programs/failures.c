@@ -1,6 +1,7 @@
 // Each row of the failure table made to happen: its errno, or what is left afterwards.
 #include "figures.h"
 #include <grp.h>
+#include <sys/statvfs.h>
 
 static volatile long *seen;
 #define NOBODY 65534
@@ -126,6 +127,12 @@ static void setuid_program(void)
         return;
     }
     int fd = mkstemp(path);
+    struct statvfs place;
+    if (fstatvfs(fd, &place) < 0 || (place.f_flag & ST_NOSUID) != 0) {
+        unavailable("setuid_euid_is_owner", "/tmp is mounted nosuid");
+        unlink(path);
+        return;
+    }
     copy_self(fd);
     (void)!fchown(fd, NOBODY, NOBODY);
     fchmod(fd, 04755);

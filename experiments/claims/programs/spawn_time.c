@@ -1,5 +1,6 @@
-// How long a spawn takes in a parent of a given size: spawn_time MIB VMAS THP MECHANISM TARGET REPS COLD_MS.
+// How long a spawn takes in a parent of a given size: spawn_time MIB VMAS THP MECHANISM TARGET REPS REWRITE.
 // One line a repetition for each figure: call_us until the call returns in the caller, reaped_us until its wait does.
+// REWRITE 1: between two spawns each page is written, as before the first.
 #include "figures.h"
 #include <spawn.h>
 
@@ -7,7 +8,7 @@
 #define PAGE 4096L
 
 // Between vmas lies a hole, so that neighbours do not merge into one; with huge pages each begins at a multiple of 2 MiB.
-static void fill(long bytes, long vmas, bool thp)
+static char *fill(long bytes, long vmas, bool thp)
 {
     long unit = thp ? 2 * MIB : PAGE, each = (bytes / vmas + PAGE - 1) / PAGE * PAGE;
     long stride = (each + unit - 1) / unit * unit + (vmas > 1 ? unit : 0), whole = vmas * stride + 2 * MIB;
@@ -24,6 +25,7 @@ static void fill(long bytes, long vmas, bool thp)
         for (long at = 0; at < each; at += PAGE)
             vma[at] = 1;
     }
+    return base;
 }
 
 static pid_t spawn(const char *mechanism, const char *target)
@@ -49,11 +51,13 @@ static pid_t spawn(const char *mechanism, const char *target)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8)
-        die("usage: spawn_time MIB VMAS THP MECHANISM TARGET REPS COLD_MS");
-    fill(atol(argv[1]) * MIB, atol(argv[2]), atoi(argv[3]) != 0);
+    if (argc != 8 || (atoi(argv[7]) != 0 && atol(argv[2]) != 1))
+        die("usage: spawn_time MIB VMAS THP MECHANISM TARGET REPS REWRITE (of one vma)");
+    long bytes = atol(argv[1]) * MIB;
+    char *base = fill(bytes, atol(argv[2]), atoi(argv[3]) != 0);
     for (long rep = atol(argv[6]); rep > 0; rep--) {
-        sleep_ms(atol(argv[7]));
+        for (long at = 0; at < bytes && atoi(argv[7]) != 0; at += PAGE)
+            base[at]++;
         double from = now_us();
         pid_t pid = spawn(argv[4], argv[5]);
         double called = now_us();
