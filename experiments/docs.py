@@ -1,4 +1,4 @@
-"""`make docs`: pages that are made of the code itself, in build/docs: costs, rules, commands, plan of calibration."""
+"""`make docs`: pages that are made of the code itself, in build/docs: costs, rules, commands, plan, claims."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from pathlib import Path
 from calibration.errors import BadInput
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
 from calibration.plan import planned_rows
+from experiments.claims.catalogue import claims
+from experiments.claims.judged import document_of, page_of
+from experiments.claims.measured import read_measured
+from experiments.cli.claims import asked_of
 from experiments.cli.main import main as spawncost
 from experiments.headline import figure
 from experiments.sweep_fields import FIELDS, Field
@@ -139,6 +143,12 @@ def _takes(each: Field) -> str:
     return f"{each.low:g} to {each.high:g}" + (f" {each.unit}" if each.unit else "")
 
 
+def claims_page(file: MachineFile) -> str:
+    """The claims judged, predicted on this machine file."""
+    name = str(file.path) if file.origin == "given" else BUNDLED
+    return page_of(document_of(claims(), file, lambda options: asked_of(options, name), read_measured(), name))
+
+
 def pages(file: MachineFile) -> Iterator[tuple[str, str]]:
     """Name and text of each page."""
     yield "costs.md", costs_page(file)
@@ -146,6 +156,7 @@ def pages(file: MachineFile) -> Iterator[tuple[str, str]]:
     yield "commands.md", commands_page()
     yield "plan.md", plan_page()
     yield "fields.md", fields_page()
+    yield "claims.md", claims_page(file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -78,7 +78,7 @@ def test_rows_have_as_many_cells_as_the_head(machine_file: MachineFile) -> None:
 def test_pages_are_written_where_asked(machine_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert docs.main([str(tmp_path / "pages"), str(machine_path)]) == 0
     written = {path.name for path in (tmp_path / "pages").iterdir()}
-    assert written == {"costs.md", "rules.md", "commands.md", "plan.md", "fields.md"}
+    assert written == {"costs.md", "rules.md", "commands.md", "plan.md", "fields.md", "claims.md"}
     assert len(capsys.readouterr().out.splitlines()) == len(written)
     assert docs.main([str(tmp_path / "pages"), str(tmp_path / "none.toml")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
