@@ -2,6 +2,7 @@
 # make test      lint, types, layers, tests
 # make stress    what takes minutes: a sweep killed at 20 instants, one of a million points
 # make questions what the model was built to answer, in words
+# make renew     after a calibration: accept the answers of now, store the outputs of the notebooks
 # make bench | notebooks | docs | lock | clean
 #
 # Needed: python3 (3.11 or newer, with venv), make, a C compiler. Everything else is installed into .venv, once.
@@ -24,7 +25,7 @@ INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-inpu
 EDITABLE = $(INSTALL) --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := predict
-.PHONY: predict test stress lint bench questions notebooks docs lock clean
+.PHONY: predict test stress lint bench questions notebooks renew docs lock clean
 
 predict: $(RUN)
 	@$(BIN)/spawncost main-job
@@ -49,6 +50,10 @@ questions: $(RUN)
 
 notebooks: $(DEV)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_notebooks.py
+
+renew: $(DEV)
+	@$(BIN)/spawncost check --expected --accept
+	@$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 docs: $(DEV)
 	@$(BIN)/python -m experiments.docs

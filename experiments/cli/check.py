@@ -42,7 +42,6 @@ def register(app: typer.Typer) -> None:
 
         if accept and not expected:
             raise BadInput("--accept", "it accepts the answers of --expected", "give --expected too")
-        reviewed = _reviewed(accept=accept) if expected else None
         file = find_machine(machine)
         covered = None
         if measure:
@@ -54,6 +53,7 @@ def register(app: typer.Typer) -> None:
 
             found = check_stored(file)
             covered = stored_coverage(file)
+        reviewed = _reviewed(accept=accept) if expected else None
         document = {**_document(found), "coverage": _coverage(covered)}
         lines = [_text(found), *_coverage_lines(covered)]
         if reviewed is not None:

@@ -41,7 +41,7 @@ def answer(machine: str) -> Answer:
         figures[f"{pages}: us a GiB"] = per_gib
         figures[f"{pages}: call_us of 4 GiB"] = one(mine, "call_us_p50", rss=int(4 * GIB))
         words.append(
-            f"In {pages} pages a fork of 4 GiB returns after {_us(figures, pages)}, {duration(per_gib)} a GiB."
+            f"In {_named(pages)} a fork of 4 GiB returns after {_us(figures, pages)}, {duration(per_gib)} a GiB."
         )
     ratio = (figures["4 KiB: us a GiB"] or 0.0) / (figures["THP: us a GiB"] or 1.0)
     figures["4 KiB over THP"] = ratio
@@ -56,6 +56,10 @@ def answer(machine: str) -> Answer:
     if doubled is not None:
         words.append(f"Below {size(doubled)} the pages are less than half of it: the rest is what any fork costs.")
     return Answer(name="fork_rss", question=QUESTION, words=tuple(words), figures=figures, rows=rows)
+
+
+def _named(pages: str) -> str:
+    return pages if pages == "THP" else f"{pages} pages"
 
 
 def _us(figures: dict[str, float | None], pages: str) -> str:
