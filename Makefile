@@ -1,6 +1,8 @@
 # make predict   the main job: what a JVM of 4 GiB pays to start another program
 # make test      lint, types, layers, tests
 # make stress    what takes minutes: a sweep killed at 20 instants, one of a million points
+# make questions what the model was built to answer, in words
+# make renew     after a calibration: accept the answers of now, store the outputs of the notebooks
 # make bench | notebooks | docs | lock | clean
 #
 # Needed: python3 (3.11 or newer, with venv), make, a C compiler. Everything else is installed into .venv, once.
@@ -23,7 +25,7 @@ INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-inpu
 EDITABLE = $(INSTALL) --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := predict
-.PHONY: predict test stress lint bench notebooks docs lock clean
+.PHONY: predict test stress lint bench questions notebooks renew docs lock clean
 
 predict: $(RUN)
 	@$(BIN)/spawncost main-job
@@ -43,8 +45,15 @@ lint: $(DEV)
 bench: $(RUN)
 	@$(BIN)/python -m experiments.bench
 
+questions: $(RUN)
+	@$(BIN)/python -m experiments.questions
+
 notebooks: $(DEV)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_notebooks.py
+
+renew: $(DEV)
+	@$(BIN)/spawncost check --expected --accept
+	@$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 docs: $(DEV)
 	@$(BIN)/python -m experiments.docs

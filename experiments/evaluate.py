@@ -13,20 +13,24 @@ from typing import Any
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from experiments.answers import by_kind, main_cause, predict, reached
+from experiments.compiled_points import DIGITS, Asked, compiled_predictions
 from experiments.notices import of_prediction, of_question
 from experiments.points import Point
-from experiments.scenarios import DEFAULT_PARENT, Question, adjusted, flags_of, mechanisms_of, rules_of
+from experiments.scenarios import DEFAULT_PARENT, RULED_BY, Question, adjusted, flags_of, mechanisms_of, rules_of
 from experiments.sweep_plan import Inputs, Plan, model_version, usable
 from experiments.variants import varied_parent, varied_target
-from model.prediction import Milestone
+from model.prediction import Milestone, Prediction
 from model.process import Process
+from model.rules import Rules
 from model.scenario import Scenario, Spawn
 from model.units import NS_PER_US
 
-_DIGITS = 7
 _STATISTICS = ("quiet", "p10", "p50", "p90", "lo", "hi")
 _SYNTHETIC = ("vmas", "threads", "fds")
+_ABOUT_PARENT = frozenset({"rss", "parent", "caller", "thp", "seed", *_SYNTHETIC})
+"""Inputs that act on the parent or on nothing; all others decide the structure of a compiled form."""
 _PROCESS_CACHE = 16
+_RULES_CACHE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,36 @@ def known_plan(identity: str, packed: bytes) -> Plan:
 
 
 def rows_of(plan: Plan, points: Iterable[Point]) -> list[Row]:
-    """The rows of points. A point that fails is a row too, with its error."""
-    return [row_of(plan, each) for each in points]
+    """The rows of points, those of the compiled model where it answers. A point that fails is a row too."""
+    numbered = dict(enumerate(points))
+    asked = {number: each for number, point in numbered.items() if (each := _asked(plan, point)) is not None}
+    known = compiled_predictions(asked, parts=plan.sweep.breakdown)
+    return [
+        row_of(plan, point, (asked[number].question, known[number]) if number in known else None)
+        for number, point in numbered.items()
+    ]
 
 
-def row_of(plan: Plan, point: Point) -> Row:
-    """The row of one point."""
+def _asked(plan: Plan, point: Point) -> Asked | None:
+    """What the compiled model would be asked; None if the point fails, which its row will tell."""
+    inputs = point.inputs
+    structure = tuple(sorted((name, each) for name, each in inputs.items() if not _of_parent(name)))
+    try:
+        question = question_of(plan, inputs)
+        return Asked((plan.identity, structure), question, usable(plan.machines[str(inputs["machine"])]))
+    except (BadInput, ValueError):
+        return None
+
+
+def _of_parent(name: str) -> bool:
+    return name in _ABOUT_PARENT or name.startswith("parent.")
+
+
+def row_of(plan: Plan, point: Point, known: tuple[Question, Prediction] | None = None) -> Row:
+    """The row of one point; `known`: its question and prediction."""
     results = error = None
     try:
-        results = json.dumps(results_of(plan, point.inputs), sort_keys=True, allow_nan=False)
+        results = json.dumps(results_of(plan, point.inputs, known), sort_keys=True, allow_nan=False)
     except MemoryError:
         raise
     except BadInput as refused:
@@ -102,7 +127,7 @@ def _row(plan: Plan, point: Point, results: str | None, error: str | None) -> Ro
     return Row(point.number, plan.key(point.inputs), inputs, results, error)
 
 
-def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
+def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | None = None) -> dict[str, Any]:
     """What a row says of a point: milestones in microseconds, the main cause of the last one,
     and the codes of the warnings that `predict` would give.
 
@@ -110,16 +135,19 @@ def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
         BadInput: the point cannot be asked, or the machine file lacks a price.
         ValueError: its parent or target cannot be.
     """
-    question = question_of(plan, inputs)
     file = usable(plan.machines[inputs["machine"]])
-    prediction = predict(question, file, question.mechanisms[0])
+    if known is None:
+        question = question_of(plan, inputs)
+        prediction = predict(question, file, question.mechanisms[0])
+    else:
+        question, prediction = known
     names = reached(prediction, question.scenario(prediction.mechanism))
     results: dict[str, Any] = {f"{name}_us": _milestone(prediction.milestones[name]) for name in names}
     if names and prediction.error is None:
         results["cause"] = main_cause(prediction.breakdown_ns)["name"]
         results["by_kind_us"] = {name: _us(each) for name, each in by_kind(prediction.breakdown_ns).items()}
         if plan.sweep.breakdown:
-            results["breakdown_us"] = {name: _us(each) for name, each in prediction.breakdown_ns.items()}
+            results["breakdown_us"] = {name: _us(each) for name, each in prediction.breakdown_ns.items() if each}
     # Not of this host: rows do not depend on where they were computed.
     notices = (*of_question(file, question, ""), *of_prediction(file, question, prediction))
     results["warnings"] = " ".join(sorted({each.code for each in notices}))
@@ -131,15 +159,15 @@ def results_of(plan: Plan, inputs: Inputs) -> dict[str, Any]:
 def question_of(plan: Plan, inputs: Inputs) -> Question:
     """The question of one point, as `predict` would ask it. Raises what `results_of` raises."""
     glibc = inputs.get("glibc")
-    file = usable(plan.machines[inputs["machine"]])
     target = usable(plan.targets[inputs.get("exec"), glibc])
     target = varied_target(target, _below("target", inputs))
-    settings = [f"{name}={value}" for name, value in _below("rules", inputs).items()]
-    rules = rules_of(file.machine, kernel=inputs.get("kernel"), glibc=glibc, jdk=inputs.get("jdk"), settings=settings)
+    named = tuple((name, each) for name, each in inputs.items() if name in RULED_BY or name.startswith("rules."))
+    _PLANS.setdefault(plan.identity, plan)
+    rules = _rules(plan.identity, inputs["machine"], named)
     parent = _parent(plan, inputs)
     mechanisms = mechanisms_of(inputs["via"], parent, target)
     helper = plan.helpers.get((inputs["via"], glibc))
-    return _Asked(
+    return _Spawned(
         parent=parent,
         target=target,
         mechanisms=mechanisms,
@@ -153,7 +181,7 @@ def question_of(plan: Plan, inputs: Inputs) -> Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked(Question):
+class _Spawned(Question):
     """A question whose spawn has fields that the command line has no option for."""
 
     spawned: tuple[tuple[str, Any], ...] = ()
@@ -163,6 +191,13 @@ class _Asked(Question):
         scenario = Question.scenario(self, mechanism)
         steps = (replace(each, **dict(self.spawned)) if isinstance(each, Spawn) else each for each in scenario.program)
         return replace(scenario, program=tuple(steps))
+
+
+@lru_cache(maxsize=_RULES_CACHE)
+def _rules(identity: str, machine: str, named: tuple[tuple[str, Any], ...]) -> Rules:
+    versions = {name: each for name, each in named if name in RULED_BY}
+    settings = [f"{name}={each}" for name, each in _below("rules", dict(named)).items()]
+    return rules_of(usable(_PLANS[identity].machines[machine]).machine, settings=settings, **versions)
 
 
 def _below(head: str, inputs: Inputs) -> dict[str, Any]:
@@ -190,7 +225,7 @@ def _varied(identity: str, about: tuple[tuple[str, Any], ...]) -> Process:
 
 
 def _us(elapsed_ns: float) -> float:
-    return float(f"{elapsed_ns / NS_PER_US:.{_DIGITS}g}")
+    return float(f"{elapsed_ns / NS_PER_US:.{DIGITS}g}")
 
 
 def _milestone(found: Milestone) -> dict[str, float]:

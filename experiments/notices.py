@@ -18,7 +18,7 @@ STRICT = frozenset({"extrapolates", "other_host", "other_kernel", "rule_not_meas
 """Codes with which `--strict` refuses to answer."""
 _SLACK = 1.05
 """A parent so little beyond what was measured is no extrapolation."""
-_TWO_MODES = 2.0
+TWO_MODES = 2.0
 """p90 over p10 from which a mixture of placements is worth a warning."""
 _RARE = 0.1
 _ASSUMED = {
@@ -94,7 +94,7 @@ def placements(machine: Machine, question: Question, prediction: Prediction) -> 
     found = machine.placements_of(family_of(question.scenario(prediction.mechanism).spawn))
     if sum(each.weight >= _RARE for each in found) < 2:
         return
-    wide = [name for name, each in prediction.milestones.items() if each.p90_ns > _TWO_MODES * each.p10_ns]
+    wide = [name for name, each in prediction.milestones.items() if each.p90_ns > TWO_MODES * each.p10_ns]
     if wide:
         likeliest = found[0]
         text = f"{', '.join(wide)} can have two modes: the likeliest placement (child on {_cpu(likeliest.child)} CPU, "

@@ -121,6 +121,7 @@ _PARENT = (
     ),
     _fraction("parent.huge", "fraction of the largest anonymous vma that is mapped by pmd"),
     _count("parent.folio_pages", 1, 512, "pages of a folio of the largest anonymous vma (16: 64 KiB mTHP)"),
+    _fraction("parent.hugetlb", "fraction of the largest anonymous vma's memory in hugetlb pages of 2 MiB"),
     _count("parent.vmas", 1, MAX_VMAS, "all vmas; what is missing is split off the largest anonymous one"),
     _count("parent.threads", 1, MAX_THREADS, "all threads, the caller included"),
     _count("parent.running_threads", 0, MAX_THREADS, "other threads on a CPU"),

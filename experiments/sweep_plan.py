@@ -21,7 +21,7 @@ from model.elf_image import ElfImage
 from model.process import Process
 from model.simulation import HELPED
 
-_FORMAT = "rows/2"
+_FORMAT = "rows/3"
 """Changes when the same prediction makes another row."""
 
 Inputs = Mapping[str, Any]

@@ -33,6 +33,8 @@ def varied_parent(parent: Process, changes: Mapping[str, Any]) -> Process:
     space = parent.space
     if _HEAP & changes.keys():
         space = _with_heap(space, changes)
+    if "hugetlb" in changes:
+        space = _with_hugetlb(space, changes["hugetlb"])
     if "vmas" in changes:
         space = _with_vmas(space, changes["vmas"])
     own: dict[str, Any] = {attribute: changes[name] for name, attribute in _PLAIN.items() if name in changes}
@@ -89,6 +91,26 @@ def _with_heap(space: AddressSpace, changes: Mapping[str, Any]) -> AddressSpace:
         path=vma.path,
     )
     return AddressSpace(tuple(sorted((*others, heap), key=lambda each: each.start)))
+
+
+def _with_hugetlb(space: AddressSpace, fraction: float) -> AddressSpace:
+    """The largest anonymous vma with so much of its memory in hugetlb pages, the rest dense."""
+    index = heap_of(space)
+    vma = space.vmas[index]
+    pages = vma.anon_ptes + vma.huge_pmds * PTRS_PER_TABLE
+    taken = min(round(fraction * pages) // PTRS_PER_TABLE, vma.size_bytes // PMD_BYTES)
+    huge = min(vma.huge_pmds, (pages - taken * PTRS_PER_TABLE) // PTRS_PER_TABLE)
+    small = pages - (taken + huge) * PTRS_PER_TABLE
+    heap = replace(
+        vma,
+        hugetlb_pages=vma.hugetlb_pages + taken,
+        huge_pmds=huge,
+        anon_ptes=small,
+        pte_spans=None,
+        pmd_spans=None,
+        tail_populated=vma.tail_populated and not taken,
+    )
+    return AddressSpace((*space.vmas[:index], heap, *space.vmas[index + 1 :]))
 
 
 def _place(vma: Vma, size_bytes: int, others: tuple[Vma, ...]) -> int:

@@ -37,7 +37,7 @@ KINDS = LENGTH * len(MANNERS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class Taken:
     """The parents of a block that take one path under one placement: which, and their times, (milestones, points)."""
 
     points: NDArray[np.intp]
@@ -46,11 +46,30 @@ class _Taken:
 
 
 @dataclass(slots=True)
-class _Block:
+class Block:
     """Parents that are worked on together, and the values of the basis for them."""
 
     parents: ParentArrays
     matrix: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """A block of parents with the result and what led to it.
+
+    Attributes:
+        block: with values for all rows of the basis.
+        taken: the paths under the likeliest placement.
+        kinds: by parent, class of its path under that placement: its length, and its manner times `LENGTH`.
+        levels_ns: quantiles of the milestones, (levels asked for, milestones, points).
+        result: p10, p50 and p90 are the first, the middle and the last of the levels.
+    """
+
+    block: Block
+    taken: Sequence[Taken]
+    kinds: NDArray[np.intp]
+    levels_ns: Array
+    result: CompiledResult
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +110,8 @@ class Compiled:
     def _by_block(self, parents: ParentArrays, breakdowns: Sequence[str]) -> CompiledResult:
         starts = range(0, len(parents), BLOCK)
         if len(starts) == 1:
-            return self._evaluate(parents, breakdowns)
-        return joined((self._evaluate(parents[at : at + BLOCK], breakdowns) for at in starts), len(parents))
+            return self.work_out(parents, breakdowns).result
+        return joined((self.work_out(parents[at : at + BLOCK], breakdowns).result for at in starts), len(parents))
 
     def _by_kind(self, parents: ParentArrays, breakdowns: Sequence[str]) -> CompiledResult:
         """Parents that are alike in all that the scenario reads are worked on once: mixtures of many are dear.
@@ -119,10 +138,10 @@ class Compiled:
                         rows[number, at + taken.points] = times
         return found
 
-    def _block(self, parents: ParentArrays) -> _Block:
-        return _Block(parents, self.basis.matrix(parents))
+    def _block(self, parents: ParentArrays) -> Block:
+        return Block(parents, self.basis.matrix(parents))
 
-    def _take(self, block: _Block, placement: int, table: CostTable) -> list[_Taken]:
+    def _take(self, block: Block, placement: int, table: CostTable) -> list[Taken]:
         """Which path each parent of a block takes under one placement; paths not met before are traced."""
         known, found = self.forms[placement], []
         left = np.arange(len(block.parents))
@@ -140,14 +159,14 @@ class Compiled:
             if new:
                 takes[0] = True  # an answer so close that rounding could turn it is the representative's own
             if takes.all():
-                found.append(_Taken(left, forms.path, forms.times_ns(values)))
+                found.append(Taken(left, forms.path, forms.times_ns(values)))
                 break
             if takes.any():
-                found.append(_Taken(left[takes], forms.path, forms.times_ns(values)[:, takes]))
+                found.append(Taken(left[takes], forms.path, forms.times_ns(values)[:, takes]))
                 left = left[~takes]
         return found
 
-    def _trace(self, block: _Block, placement: int, table: CostTable, point: int) -> None:
+    def _trace(self, block: Block, placement: int, table: CostTable, point: int) -> None:
         representative = {name: float(values[point]) for name, values in block.parents.columns.items()}
         path = trace_path(
             self.scenario, self.machine, table, self.placements[placement], self.basis.columns, representative
@@ -155,7 +174,8 @@ class Compiled:
         self.forms[placement].append(self.basis.forms(path))
         block.matrix = self.basis.matrix(block.parents)
 
-    def _evaluate(self, parents: ParentArrays, breakdowns: Sequence[str]) -> CompiledResult:
+    def work_out(self, parents: ParentArrays, breakdowns: Sequence[str], levels: Sequence[float] = QUANTILES) -> Worked:
+        """One block of parents, with quantiles at `levels`: p10 first, p50 in the middle, p90 last."""
         block = self._block(parents)
         taken = [self._take(block, index, self.costs) for index in range(len(self.placements))]
         names = tuple(taken[0][0].path.bills)
@@ -164,21 +184,23 @@ class Compiled:
             raise NotCompiled(f"milestone {missing[0]}: the scenario reaches {', '.join(names)}")
         quiet = [_whole(each, len(parents)) for each in taken]
         times = [each[: len(names)] for each in quiet]
-        found = self._quantiles(times, [_kinds(each, len(names) - 1, len(parents)) for each in taken])
-        milestones = {
-            name: MilestoneArrays(times[0][row], *found[:, row])  # in the order of QUANTILES
-            for row, name in enumerate(names)
-        }
-        return CompiledResult(
+        kinds = [_kinds(each, len(names) - 1, len(parents)) for each in taken]
+        found = self._quantiles(levels, times, kinds)
+        told = found[[0, len(levels) // 2, -1]]
+        milestones = {name: MilestoneArrays(times[0][row], *told[:, row]) for row, name in enumerate(names)}
+        result = CompiledResult(
             mechanism=self.scenario.spawn.mechanism if self.scenario.spawn else "",
             milestones=milestones,
             loader=self._loader(quiet[0][-1]) if len(quiet[0]) > len(names) else None,
-            breakdowns_ns={name: self._breakdown(block, taken[0], name, milestones[name]) for name in breakdowns},
+            breakdowns_ns={name: self.breakdown(block, taken[0], name, milestones[name]) for name in breakdowns},
         )
+        return Worked(block=block, taken=taken[0], kinds=kinds[0], levels_ns=found, result=result)
 
-    def _quantiles(self, times_ns: Sequence[Array], kinds: Sequence[NDArray[np.intp]]) -> Array:
-        """Quantiles of the mixture over placements, (quantiles, milestones, points)."""
-        found = np.empty((len(QUANTILES), *times_ns[0].shape))
+    def _quantiles(
+        self, levels: Sequence[float], times_ns: Sequence[Array], kinds: Sequence[NDArray[np.intp]]
+    ) -> Array:
+        """Quantiles of the mixture over placements, (levels, milestones, points)."""
+        found = np.empty((len(levels), *times_ns[0].shape))
         weights = [each.weight for each in self.placements]
         code = kinds[0]
         for more in kinds[1:]:
@@ -189,8 +211,8 @@ class Compiled:
             kind = [number // KINDS**index % KINDS for index in reversed(range(len(kinds)))]
             spreads = [self._spread(class_of(each % LENGTH, each // LENGTH)) for each in kind]
             parts = [each[:, where].ravel() for each in times_ns]
-            shape = (len(QUANTILES), len(times_ns[0]), -1)
-            found[:, :, where] = mixture_quantiles(QUANTILES, weights, parts, spreads).reshape(shape)
+            shape = (len(levels), len(times_ns[0]), -1)
+            found[:, :, where] = mixture_quantiles(levels, weights, parts, spreads).reshape(shape)
         return found
 
     def _spread(self, kind: str) -> Spread:
@@ -200,9 +222,10 @@ class Compiled:
         spread = self._spread(LOADER_CLASS)
         return MilestoneArrays(quiet_ns, *mixture_quantiles(QUANTILES, [1.0], [quiet_ns], [spread]))
 
-    def _breakdown(
-        self, block: _Block, taken: Sequence[_Taken], name: str, milestone: MilestoneArrays
+    def breakdown(
+        self, block: Block, taken: Sequence[Taken], name: str, milestone: MilestoneArrays
     ) -> dict[str, Array]:
+        """Time to a milestone by cost, and `machine_spread`, of a block that was worked out."""
         groups = [(each.points, each.path.bills[name]) for each in taken]
         spread_ns = milestone.p50_ns - milestone.quiet_ns
         return {**self.basis.breakdown(groups, self.costs, block.matrix), SPREAD_LINE: spread_ns}
@@ -221,7 +244,7 @@ def compile_scenario(scenario: Scenario, machine: Machine, costs: CostTable) -> 
     return Compiled(scenario, machine, costs, placements, Basis(), [[] for _ in placements])
 
 
-def _whole(taken: Sequence[_Taken], points: int) -> Array:
+def _whole(taken: Sequence[Taken], points: int) -> Array:
     """Times of all parents of a block, (milestones, points)."""
     if len(taken) == 1:
         return taken[0].times_ns
@@ -231,7 +254,7 @@ def _whole(taken: Sequence[_Taken], points: int) -> Array:
     return times_ns
 
 
-def _kinds(taken: Sequence[_Taken], last: int, points: int) -> NDArray[np.intp]:
+def _kinds(taken: Sequence[Taken], last: int, points: int) -> NDArray[np.intp]:
     """Class of each parent's path by the time of its last milestone: its length, and its manner times `LENGTH`."""
     kinds = np.empty(points, dtype=np.intp)
     for each in taken:

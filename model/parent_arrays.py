@@ -57,6 +57,11 @@ class ParentArrays:
         object.__setattr__(part, "columns", {name: values[points] for name, values in self.columns.items()})
         return part
 
+    def with_columns(self, **columns: ArrayLike) -> ParentArrays:
+        """The same parents with other columns: arrays of (points,), or one value for all."""
+        changed = {name: np.broadcast_to(np.asarray(each, np.float64), (len(self),)) for name, each in columns.items()}
+        return ParentArrays({**self.columns, **changed})
+
     def distinct(self, names: Iterable[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Parents that differ in some attributes: the first of each kind, and each one's kind by number."""
         code = np.zeros(len(self), dtype=np.intp)

@@ -140,12 +140,16 @@ def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTab
     The last acts where tasks can be placed: a pinned bench with its one CPU has none. `run`: class and reach of the
     whole run that the milestone belongs to.
     """
-    kind, reach = run
-    errors = machine.model_error
     fitted = costs.stderr_ns(bill.counts) / quiet_ns if quiet_ns else 0.0
-    model = errors.get(kind.removesuffix("-wakes"), errors.get("plain", 0.0))
-    placed = errors.get(f"{UNPINNED}-{reach}", 0.0) if machine.cpus > 1 else 0.0
+    model, placed = model_errors(machine, *run)
     return float(np.hypot(np.hypot(fitted, model), placed))
+
+
+def model_errors(machine: Machine, kind: str, reach: str) -> tuple[float, float]:
+    """The model's own relative error for a class of path, and that of placement for its reach."""
+    errors = machine.model_error
+    model = errors.get(kind.removesuffix("-wakes"), errors.get("plain", 0.0))
+    return model, errors.get(f"{UNPINNED}-{reach}", 0.0) if machine.cpus > 1 else 0.0
 
 
 def path_reach(counts: Mapping[str, float]) -> str:

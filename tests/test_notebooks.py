@@ -1,6 +1,6 @@
 """The notebooks call, show and tell: they run from top to bottom and hold no logic.
 
-`.venv/bin/jupyter execute --inplace notebooks/*.ipynb` renews the stored outputs.
+`make renew` executes them and stores the outputs, after it has accepted the answers to the questions as they are now.
 """
 
 from __future__ import annotations

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from calibration.errors import BadInput
 
 if TYPE_CHECKING:
     from calibration.check import Check
     from calibration.coverage import Coverage
     from calibration.suspects import RowCheck, Suspect
+    from experiments.regression import Moved
 
 SHOWN, WORST = 15, 5
 KINDS = {"samples": "samples", "rule": "rule", "cost": "price of"}
@@ -23,12 +27,21 @@ def register(app: typer.Typer) -> None:
     def check(
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
         measure: Annotated[bool, typer.Option("--measure", help="Measure now instead of the stored samples.")] = False,
+        expected: Annotated[
+            bool,
+            typer.Option("--expected", help="Answer the questions anew too, and compare with the reviewed answers."),
+        ] = False,
+        accept: Annotated[
+            bool, typer.Option("--accept", help="With --expected: write the answers of now as the reviewed ones.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> int:
         """Compare the model with the calibration data; exit status 1 if something deviates."""
         from calibration.check import check_stored
         from calibration.machine_file import find_machine
 
+        if accept and not expected:
+            raise BadInput("--accept", "it accepts the answers of --expected", "give --expected too")
         file = find_machine(machine)
         covered = None
         if measure:
@@ -40,9 +53,44 @@ def register(app: typer.Typer) -> None:
 
             found = check_stored(file)
             covered = stored_coverage(file)
+        reviewed = _reviewed(accept=accept) if expected else None
         document = {**_document(found), "coverage": _coverage(covered)}
-        print(json.dumps(document, indent=1) if as_json else "\n".join([_text(found), *_coverage_lines(covered)]))
-        return 1 if found.failed else 0
+        lines = [_text(found), *_coverage_lines(covered)]
+        if reviewed is not None:
+            document |= {"expected": reviewed.record}
+            lines += reviewed.lines
+        print(json.dumps(document, indent=1) if as_json else "\n".join(lines))
+        return 1 if found.failed or (reviewed is not None and reviewed.moved) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reviewed:
+    """Figures that moved, or names of answers that were accepted."""
+
+    moved: list[Moved]
+    accepted: list[str]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the document."""
+        return {"moved": [{**asdict(each), "change": each.change} for each in self.moved], "accepted": self.accepted}
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        from experiments.regression import table_of
+
+        if self.accepted:
+            return [f"accepted: {', '.join(self.accepted)}"]
+        if not self.moved:
+            return ["the answers to all questions are the reviewed ones"]
+        return [f"{len(self.moved)} figures are not the reviewed ones:", table_of(self.moved)]
+
+
+def _reviewed(*, accept: bool) -> _Reviewed:
+    from experiments import regression
+
+    return _Reviewed([], regression.accept()) if accept else _Reviewed(regression.moved_figures(), [])
 
 
 def _document(found: Check) -> dict[str, Any]:

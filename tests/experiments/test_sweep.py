@@ -103,10 +103,10 @@ def test_only_failed_points_are_computed_again_with_retry(
     whole = run_sweep(sweep, workers=1)
     honest = evaluate.results_of
 
-    def ill(plan: object, inputs: dict[str, object]) -> dict[str, object]:
+    def ill(plan: object, inputs: dict[str, object], *known: object) -> dict[str, object]:
         if inputs["thp"] == "on":
             raise RuntimeError("out of luck")
-        return honest(plan, inputs)  # type: ignore[arg-type]
+        return honest(plan, inputs, *known)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(evaluate, "results_of", ill)
