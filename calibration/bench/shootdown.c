@@ -11,6 +11,7 @@
 #define MOST_THREADS 512
 #define GAP_NS 50000
 #define MOST_TRIES 20
+#define RETRY_NS 5000000
 
 static struct { volatile uint64_t turns; char pad[56]; } victims[MOST_THREADS];
 static long victims_started;
@@ -125,8 +126,10 @@ int main(int argc, char **argv)
             die("the running threads' cpus get fewer interrupts than there are flushes: others hold them");
         long before = shootdowns();
         int64_t value = victim ? victim_loss_ns(start, bytes, n) : flushes_ns(start, bytes, n, 0);
-        if (before >= 0 && shootdowns() - before < running * n * 9 / 10)
+        if (before >= 0 && shootdowns() - before < running * n * 9 / 10) {
+            spin_ns(RETRY_NS); // a cpu that has just woken can be spared for some milliseconds
             continue;
+        }
         value_put(value, n, 0);
         rep++;
     }
