@@ -1,6 +1,6 @@
 // A flush of pages that N other CPUs may hold: mprotect takes the right to write from one page (a flush of that page)
 // or of 64 (a full flush) while N threads of the process run elsewhere.
-// --victim: instead of the caller's time, what each flush takes from such a thread, by the turns that its loop misses;
+// --victim: instead of the caller's time, what each flush takes from such a thread, by the gaps that its loop sees;
 // the flushes are GAP_NS apart, so that it runs on between them.
 // A CPU that another task holds, or that the hypervisor has taken away (PV TLB flush), needs no interrupt: a repetition
 // with fewer interrupts than flushes is made again.
@@ -10,18 +10,21 @@
 #define FULL_PAGES 64
 #define MOST_THREADS 512
 #define GAP_NS 50000
+#define NOTICED_NS 400
 #define MOST_TRIES 20
 #define RETRY_NS 5000000
 
-static struct { volatile uint64_t turns; char pad[56]; } victims[MOST_THREADS];
+static struct { volatile int64_t lost_ns; char pad[56]; } victims[MOST_THREADS];
 static long victims_started;
 
-static void *turning_thread(void *unused)
+static void *watching_thread(void *unused)
 {
+    int64_t before = now_ns();
     long mine = __atomic_fetch_add(&victims_started, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&threads_up, 1, __ATOMIC_SEQ_CST);
-    for (;;)
-        victims[mine].turns++;
+    for (int64_t at;; before = at)
+        if ((at = now_ns()) - before > NOTICED_NS)
+            victims[mine].lost_ns += at - before;
     return unused;
 }
 
@@ -36,7 +39,7 @@ static void start_victims(long running)
             continue;
         CPU_ZERO(&one);
         CPU_SET((size_t)cpu, &one);
-        start_thread(turning_thread, &one);
+        start_thread(watching_thread, &one);
         started++;
     }
     if (started < running)
@@ -65,24 +68,15 @@ static int64_t flushes_ns(char *start, size_t bytes, long n, int64_t gap_ns)
     return total;
 }
 
-static double turns_per_ns(char *start, size_t bytes, long n)
-{   // of the first victim, while n flushes are made, or for a while without any
-    uint64_t turns = victims[0].turns;
-    int64_t from = now_ns();
-    if (n)
-        flushes_ns(start, bytes, n, GAP_NS);
-    else
-        spin_ns(5000000);
-    return (double)(victims[0].turns - turns) / (double)(now_ns() - from);
-}
-
 static int64_t victim_loss_ns(char *start, size_t bytes, long n)
-{
-    double free_turns = turns_per_ns(start, bytes, 0);
-    int64_t from = now_ns();
-    double turns = turns_per_ns(start, bytes, n);
-    double lost_ns = (double)(now_ns() - from) * (1 - turns / free_turns);
-    return lost_ns > 0 ? (int64_t)lost_ns : 0;
+{   // of the first victim in n flushes, less what it loses without any
+    int64_t had = victims[0].lost_ns, from = now_ns();
+    flushes_ns(start, bytes, n, GAP_NS);
+    int64_t elapsed_ns = now_ns() - from, lost_ns = victims[0].lost_ns - had;
+    had = victims[0].lost_ns;
+    spin_ns(elapsed_ns);
+    lost_ns -= victims[0].lost_ns - had;
+    return lost_ns > 0 ? lost_ns : 0;
 }
 
 static long shootdowns(void)
