@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     long reps = option_long("reps", 1, 1, MAX_REPS);
     options_end();
 #if defined(__x86_64__)
-    static const unsigned plain[] = {0, 1, 2}, extended[] = {0x80000005, 0x80000006, 0x80000019};
+    static const unsigned plain[] = {0, 1, 2, 7}, extended[] = {0x80000005, 0x80000006, 0x80000019};
     unsigned most = __get_cpuid_max(0, NULL), most_extended = __get_cpuid_max(0x80000000, NULL);
     header_add("\"leaves\":{");
     for (size_t i = 0; i < sizeof plain / sizeof *plain && plain[i] <= most; i++)
