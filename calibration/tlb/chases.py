@@ -220,6 +220,6 @@ def with_errors(chase: Chase, drawn: Sequence[Chase | None]) -> Chase:
 
 def _knee_step(entries: float, sizes: Sequence[int]) -> float:
     """Standard error that the grid of sizes leaves: the knee lies anywhere between its neighbours."""
-    below = max((n for n in sizes if n <= entries), default=entries)
-    above = min((n for n in sizes if n >= entries), default=entries)
+    below = max((n for n in sizes if n < entries), default=entries)
+    above = min((n for n in sizes if n > entries), default=entries)
     return (above - below) / math.sqrt(12.0)

@@ -72,7 +72,7 @@ def fit_geometry(runs: TlbRuns, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) 
         pcid_keeps=_estimated(_pcid_keeps, runs, drawn),
         cache_ns=_or_none(quiet_ns(runs.find("tlb_chase", pages=4096, packed=""))),
         rounds_ns=_rounds_ns(runs),
-        victim_ns=_or_none(quiet_ns(runs.find("shootdown", running=1, victim="", n=100, reps=5))),
+        victim_ns=_victim_ns(runs),
     )
 
 
@@ -138,6 +138,11 @@ def _pcid_keeps(runs: TlbRuns) -> float | None:
         if full > 0.0 and not math.isnan(process - thread):
             shares.append(1.0 - (process - thread) / full)
     return min(1.0, max(0.0, median(shares))) if shares else None
+
+
+def _victim_ns(runs: TlbRuns) -> float | None:
+    row = runs.find("shootdown", running=1, victim="", n=100, reps=5)
+    return median(row.ns) if row is not None and row.ns else None
 
 
 def _rounds_ns(runs: TlbRuns) -> dict[int, float]:
