@@ -20,7 +20,7 @@ from model.process import Process
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
 from model.userland.first_writes import Faults, Spans, Writes
-from model.userland.refill import TLB_MISS, Refill
+from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill, interrupts
 from model.userland.working_set import WorkingSet, working_sets
 
 LEFT_PAGES = 0.5
@@ -188,7 +188,8 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round, tlb_miss.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round, tlb_miss,
+    ipi_interrupted.
     """
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
@@ -203,6 +204,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
+    _interrupted(task, group, faults, work_ns / (work_ns + thinking_ns) if work_ns else 0.0)
     crowd_ns = _crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
@@ -229,6 +231,14 @@ def _refilled(task: Task, group: Group, faults: Faults, writes: float, written: 
     with task.at("page_walk"):
         task.charge_all({TLB_MISS: misses})
     return misses
+
+
+def _interrupted(task: Task, group: Group, faults: Faults, running: float) -> None:
+    """Charge what flushes of other threads take from this one, if the machine's file prices it."""
+    if IPI_INTERRUPTED in task.system.costs.ns:
+        suffered = interrupts(faults, alike=len(group.threads), weight=group.weight, running=running)
+        with task.at("flush_tlb_func"):
+            task.charge_all({IPI_INTERRUPTED: suffered})
 
 
 def _running_others(task: Task, work_ns: float, thinking_ns: float) -> float:
