@@ -55,6 +55,7 @@ def _record(each: Aftermath) -> dict[str, Any]:
         "pmd_reuses": _rounded(each.pmd_reuses),
         "table_copies": _rounded(each.table_copies),
         "ipis": _rounded(each.ipis),
+        "tlb_misses": _rounded(each.tlb_misses),
         "memory_growth": {
             "peak_pages": _rounded(each.peak_pages),
             "peak_bytes": round(each.peak_pages * PAGE_BYTES),

@@ -44,6 +44,7 @@ def aftermath_of(
         pmd_reuses=sum(each.faults.pmd_reuses for each in batches),
         table_copies=sum(each.faults.table_copies for each in batches),
         ipis=rounds + sum(each.ipis for each in batches),
+        tlb_misses=sum(each.tlb_misses for each in batches),
         growth=growth,
         peak_pages=max(_grown(batches, cow, at_ns) for at_ns in _turning_points(batches, cow)),
         kept_pages=sum(each.faults.huge_copies for each in batches),

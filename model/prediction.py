@@ -61,6 +61,7 @@ class Aftermath:
         pmd_copies, pmd_reuses: pmd mappings copied (before 5.8) and taken back whole.
         table_copies: page tables copied by a write of the parent (rule `page_table_copy`).
         ipis: interrupts that CPUs of the parent got by the fork's flush and by those of copies and splits.
+        tlb_misses: page walks of all mutators that flushes brought, beyond those of faults.
         growth: memory by time until `shared_until_ns`; `peak_pages` at most; `kept_pages` beyond the child's end.
         stall, lock_wait_ns: stalled writes; the part of their time that was waiting for the fork's locks.
         shared_until_ns: when the last shared page of the working sets is gone.
@@ -77,6 +78,7 @@ class Aftermath:
     pmd_reuses: float = 0.0
     table_copies: float = 0.0
     ipis: float = 0.0
+    tlb_misses: float = 0.0
     growth: tuple[Growth, ...] = ()
     peak_pages: float = 0.0
     kept_pages: float = 0.0

@@ -131,14 +131,18 @@ class Mutators:
             page since a fork faults.
         locality: `uniform`, `zipf` or `sequential` (`model.locality.Reach`).
         working_set_pages: pages of 4 KiB that they write to, in the largest mappings.
+        reads_per_write: references to other pages of it beside each write; they fault nowhere, but need the TLB.
     """
 
     threads: int = 1
     writes_per_second: float = 1.0
     locality: Locality = "uniform"
     working_set_pages: int = 1
+    reads_per_write: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.reads_per_write < float("inf"):
+            raise ValueError("reads_per_write is finite and not negative")
         if self.threads < 1 or self.working_set_pages < 1:
             raise ValueError("mutators have at least one thread and one page")
         if not 0.0 < self.writes_per_second < float("inf"):

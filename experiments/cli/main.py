@@ -34,6 +34,7 @@ COMMANDS = {
     "sensitivity": "sensitivity",
     "plot": "plot",
     "claims": "claims",
+    "tlb": "tlb",
 }
 """Command: the module of `experiments.cli` whose `register(app)` adds it. One without its module is not built yet."""
 BAD, INTERRUPTED = 2, 130

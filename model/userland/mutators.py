@@ -20,6 +20,7 @@ from model.process import Process
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
 from model.userland.first_writes import Faults, Spans, Writes
+from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill, interrupts
 from model.userland.working_set import WorkingSet, working_sets
 
 LEFT_PAGES = 0.5
@@ -41,6 +42,7 @@ class Batch:
         faults: of all threads that the task stands for.
         work_ns: a thread's time in faults, interruptions of others waited for and the wait for a CPU included.
         ipis: interrupts that other CPUs got from it.
+        tlb_misses: page walks of all threads that it stands for, because of flushes; not in `work_ns`.
     """
 
     begin_ns: float
@@ -49,6 +51,7 @@ class Batch:
     faults: Faults
     work_ns: float
     ipis: float
+    tlb_misses: float = 0.0
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Group:
         batches: what they did since the fork, in the order of its end.
         stalls: (duration in ns, how many) of all writes that did not go through at once.
         lock_wait_ns: time that they waited for the fork's locks.
+        refills: of each task, its CPU's TLB; empty where the machine's file does not describe it.
     """
 
     spec: Mutators
@@ -72,6 +76,7 @@ class Group:
     batches: list[Batch] = field(default_factory=list)
     stalls: list[tuple[float, float]] = field(default_factory=list)
     lock_wait_ns: float = 0.0
+    refills: dict[Task, Refill] = field(default_factory=dict)
 
     @property
     def weight(self) -> float:
@@ -102,6 +107,9 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
             task = Task(system, f"mutator {index}", mm)
             task.cpu = Cpu(len(system.cpus) + index, current=task)
             group.threads.append(task)
+            refill = Refill.of(system, memory, spec.reads_per_write)
+            if refill is not None:
+                group.refills[task] = refill
             system.env.process(_mutate(task, group, index, mm.cow, parent.writable))
     return groups
 
@@ -180,9 +188,11 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round, tlb_miss,
+    ipi_interrupted.
     """
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
+    written = group.writes.distinct / group.writes.reach.pages
     until_ns = max(begin_ns, task.system.env.now)
     faults = group.writes.faults(writes * group.weight, cow, begin_ns, until_ns, task.system.rules)
     cow.leave(pages=faults.copies - faults.huge_copies, pmds=faults.pmd_copies, tables=faults.table_copies)
@@ -193,7 +203,9 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
         running = _running_others(task, worked_ns, thinking_ns)
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
-    crowd_ns = _crowded(task, work_ns, thinking_ns)
+    misses = _refilled(task, group, faults, writes, written)
+    _interrupted(task, group, faults, work_ns / (work_ns + thinking_ns) if work_ns else 0.0)
+    crowd_ns = _crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
     group.stalls += _stalls(task, faults, factor)
@@ -205,8 +217,28 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
             faults=faults,
             work_ns=work_ns + crowd_ns,
             ipis=faults.flushes * running,
+            tlb_misses=misses * group.weight,
         )
     )
+
+
+def _refilled(task: Task, group: Group, faults: Faults, writes: float, written: float) -> float:
+    """Charge a thread's page walks after the flushes of a batch (`Refill.after`), and give their number."""
+    refill = group.refills.get(task)
+    if refill is None:
+        return 0.0
+    misses = refill.after(faults, writes=writes, alike=len(group.threads), written=written)
+    with task.at("page_walk"):
+        task.charge_all({TLB_MISS: misses})
+    return misses
+
+
+def _interrupted(task: Task, group: Group, faults: Faults, running: float) -> None:
+    """Charge what flushes of other threads take from this one, if the machine's file prices it."""
+    if IPI_INTERRUPTED in task.system.costs.ns:
+        suffered = interrupts(faults, alike=len(group.threads), weight=group.weight, running=running)
+        with task.at("flush_tlb_func"):
+            task.charge_all({IPI_INTERRUPTED: suffered})
 
 
 def _running_others(task: Task, work_ns: float, thinking_ns: float) -> float:

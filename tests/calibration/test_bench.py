@@ -25,7 +25,8 @@ from calibration.targets import TargetSpec, build_target
 
 CPU = max(os.sched_getaffinity(0))
 PAGE_KB = 4
-VALUE_BENCHES = [name for name in bench_names() if not is_spawn_bench(name) and name not in ("wake", "loader_cpuids")]
+FACTS_AND_WAYS = ("wake", "loader_cpuids", "tlb_leaves")
+VALUE_BENCHES = [name for name in bench_names() if not is_spawn_bench(name) and name not in FACTS_AND_WAYS]
 SPAWN_BENCHES = [name for name in bench_names() if is_spawn_bench(name)]
 
 
