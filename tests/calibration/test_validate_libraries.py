@@ -38,7 +38,7 @@ def test_real_libraries_are_a_closure_of_the_size_asked_for() -> None:
     assert len(set(chosen)) == len(chosen) == count
     program = build_with(chosen, Builder())
     assert {each.path for each in capture_elf(str(program), environ={}).libraries} >= set(chosen)
-    with pytest.raises(BadInput, match="need .* only"):
+    with pytest.raises(BadInput, match=r"need .* only"):
         real_libraries(100_000)
 
 
