@@ -39,13 +39,18 @@ def mixture_quantiles(
         found: Array = np.multiply.outer(np.interp(levels, spread.levels, spread.ratios), quiet_ns[0])
         return found
     shares = [weight / sum(weights) for weight in weights]
-    if len(shares) == 2 and len(quiet_ns[0]) > MANY:
+    if len(shares) == 2 and len(quiet_ns[0]) > MANY and not _tied(levels, shares):
         curves = [pair_curve(level, shares[0], *spreads) for level in levels]
         return np.stack([curve.at(quiet_ns[1] / quiet_ns[0]) * quiet_ns[0] for curve in curves])
     knots = np.concatenate([np.multiply.outer(np.unique(s.ratios), q) for s, q in zip(spreads, quiet_ns, strict=True)])
     reached = _reached(knots, shares, quiet_ns, spreads, after=True)
     before = _reached(knots, shares, quiet_ns, spreads, after=False) if _atoms(spreads) else reached
     return np.stack([_between(level, knots, reached, before) for level in levels])
+
+
+def _tied(levels: Sequence[float], shares: Sequence[float]) -> bool:
+    """Whether a level is a part's whole weight: between parts far apart the quantile is then whatever rounding says."""
+    return any(abs(level - share) < ROUNDING for level in levels for share in shares)
 
 
 def _atoms(spreads: Sequence[Spread]) -> bool:

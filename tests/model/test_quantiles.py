@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model import quantiles
@@ -59,6 +59,7 @@ def test_they_are_in_order_and_within_the_parts(parts: Parts) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.tuples(spreads(), spreads()), st.floats(0.02, 0.98), st.integers(0, 1 << 30))
+@example((Spread(levels=(0.0, 1.0), ratios=(0.5, 0.7)),) * 2, 0.9, 0)
 def test_the_curve_of_two_parts_is_the_plain_way(kinds: tuple[Spread, Spread], share: float, seed: int) -> None:
     draw = np.random.default_rng(seed)
     quiet = [draw.uniform(1e3, 1e6, 300), draw.uniform(1e3, 1e6, 300)]
