@@ -28,7 +28,10 @@ def test_lazy_calls_are_looked_up_only_when_bound_at_once() -> None:
             assert each.lazy_jump_slots == calls
             assert by_name[each.name].symbol_lookups - each.symbol_lookups == calls
     eager = str(build_target(TargetSpec(kind="libs", libs=3, lookups=5, calls=7), Builder()))
-    assert capture_elf(eager, environ={}).symbol_lookups == now.symbol_lookups
+    for each in capture_elf(eager, environ={}).libraries:
+        if "lib00" in each.name:
+            twin = next(one for one in now.libraries if one.name[-9:] == each.name[-9:])
+            assert each.symbol_lookups == twin.symbol_lookups
 
 
 def test_real_libraries_are_a_closure_of_the_size_asked_for() -> None:
@@ -38,7 +41,7 @@ def test_real_libraries_are_a_closure_of_the_size_asked_for() -> None:
     assert len(set(chosen)) == len(chosen) == count
     program = build_with(chosen, Builder())
     assert {each.path for each in capture_elf(str(program), environ={}).libraries} >= set(chosen)
-    with pytest.raises(BadInput, match=r"need .* only"):
+    with pytest.raises(BadInput, match=r"need \d+ only"):
         real_libraries(100_000)
 
 
