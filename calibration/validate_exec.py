@@ -112,7 +112,7 @@ def start_of(file: MachineFile, prediction: Prediction) -> Milestone:
 
 
 def remark_on(file: MachineFile, prediction: Prediction, image: ElfImage, milestone: str) -> str:
-    """The dearest cost of the way to a milestone, and by how much its image lies beyond what was measured."""
+    """The dearest cost of the way to a milestone, its look-ups, and how far its image lies beyond what was measured."""
     values = {name: getattr(image, name) for name in _CAN_EXTRAPOLATE}
     values["libraries"] = len(image.libraries)
     beyond = [
@@ -120,4 +120,9 @@ def remark_on(file: MachineFile, prediction: Prediction, image: ElfImage, milest
         for name, value in values.items()
         if value > file.machine.measured.get(name, float("inf"))
     ]
-    return ", ".join([dearest(prediction, milestone), *beyond])
+    names = f"{image.symbol_lookups:,} look-ups of names of {_name_bytes(image):.0f} bytes"
+    return ", ".join([dearest(prediction, milestone), names, *beyond])
+
+
+def _name_bytes(image: ElfImage) -> float:
+    return sum(each.lookup_name_bytes for each in image.objects) / max(1, image.symbol_lookups)

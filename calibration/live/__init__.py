@@ -7,6 +7,10 @@ driver.py     one parent process: started, captured, told to measure, ended
 runs.py       run_case, run_matrix: several processes, interleaved in random order
 mutating.py   a C parent with mutator threads (mutate_loop.c): run_load_case, load_matrix
 results.py    LiveResult, its quantiles, noise_floor
+redis.py      a real Redis that snapshots: run_redis
+programs.py   real programs of this system, and copies that end at their entry
+exec_runs.py  such copies from execve to `_start` and to their end (exec_loop.c): run_execs
+loader_runs.py  what their ld.so says that it took: run_loaders
 spawn_loop.c, SpawnLoop.java, spawn_loop.py   the parents
 """
 
