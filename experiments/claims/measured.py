@@ -16,13 +16,14 @@ from calibration.build import Builder
 from calibration.capture.host import fingerprint, host_facts
 from calibration.errors import BadInput
 from calibration.quantiles import quantile
-from experiments.claims.programs import AUDIT, LOADERS, run_program
+from experiments.claims.programs import AUDIT, LOADERS, Output, run_program
 
 STORED = Path(__file__).parent / "measured.json"
 WARM_UPS = 2
 PROTOCOL = (
-    "Each run: so many fresh processes, one after the other, not pinned; a timed program repeats the spawn in each, "
-    f"and of five repetitions and more the first {WARM_UPS} are left out. All others count; a figure is their median."
+    "Each run: so many fresh processes, not pinned, one of each run in turn, so that a noisy minute touches all; a "
+    f"timed program repeats the spawn in each, and of five repetitions and more the first {WARM_UPS} are left out. All "
+    "others count; a figure is their median."
 )
 
 
@@ -42,20 +43,20 @@ def _timed(text: str, *, processes: int) -> Planned:
 RUNS: Mapping[str, Planned] = {
     # spawn_time: MiB, vmas, THP, mechanism, target, repetitions, whether it rewrites all before each
     "first-fork-1g": _timed("1024 1 0 fork none 1 0", processes=9),
-    "first-fork-10m": _timed("10 1 0 fork none 1 0", processes=25),
+    "first-fork-10m": _timed("10 1 0 fork none 1 0", processes=27),
     "first-fork-exec-1g": _timed("1024 1 0 fork /bin/true 1 0", processes=9),
-    "first-fork-exec-10m": _timed("10 1 0 fork /bin/true 1 0", processes=25),
-    "fork-1g": _timed("1024 1 0 fork none 12 0", processes=3),
-    "rewritten-fork-1g": _timed("1024 1 0 fork none 8 1", processes=4),
-    "fork-10m": _timed("10 1 0 fork none 30 0", processes=6),
-    "fork-exec-1g": _timed("1024 1 0 fork /bin/true 12 0", processes=3),
-    "vfork-exec-1g": _timed("1024 1 0 vfork /bin/true 30 0", processes=3),
-    "vfork-exec-10m": _timed("10 1 0 vfork /bin/true 30 0", processes=6),
-    "spawn-exec-1g": _timed("1024 1 0 posix_spawn /bin/true 30 0", processes=3),
-    "fork-2g": _timed("2048 100 0 fork none 8 0", processes=3),
-    "fork-2g-thp": _timed("2048 100 1 fork none 12 0", processes=3),
-    "fork-40m": _timed("40 1 0 fork none 20 0", processes=5),
-    "fork-40m-10k-vmas": _timed("40 10000 0 fork none 12 0", processes=5),
+    "first-fork-exec-10m": _timed("10 1 0 fork /bin/true 1 0", processes=27),
+    "fork-1g": _timed("1024 1 0 fork none 8 0", processes=7),
+    "rewritten-fork-1g": _timed("1024 1 0 fork none 8 1", processes=7),
+    "fork-10m": _timed("10 1 0 fork none 20 0", processes=9),
+    "fork-exec-1g": _timed("1024 1 0 fork /bin/true 8 0", processes=7),
+    "vfork-exec-1g": _timed("1024 1 0 vfork /bin/true 12 0", processes=9),
+    "vfork-exec-10m": _timed("10 1 0 vfork /bin/true 12 0", processes=18),
+    "spawn-exec-1g": _timed("1024 1 0 posix_spawn /bin/true 12 0", processes=9),
+    "fork-2g": _timed("2048 100 0 fork none 6 0", processes=5),
+    "fork-2g-thp": _timed("2048 100 1 fork none 10 0", processes=5),
+    "fork-40m": _timed("40 1 0 fork none 12 0", processes=9),
+    "fork-40m-10k-vmas": _timed("40 10000 0 fork none 8 0", processes=7),
     "flags": Planned(program="flags"),
     "inherit": Planned(program="inherit"),
     "failures": Planned(program="failures"),
@@ -128,11 +129,13 @@ def measure(names: Iterable[str], progress: Callable[[str], None] | None = None)
         BadInput: no C compiler, or a program fails.
     """
     builder, facts = Builder(), host_facts()
-    runs = {}
-    for name in names:
-        if progress is not None:
-            progress(name)
-        runs[name] = _taken(RUNS[name], builder)
+    taken: dict[str, list[Output]] = {name: [] for name in names}
+    for turn in range(max((RUNS[name].processes for name in taken), default=0)):
+        for name, outputs in taken.items():
+            if turn < RUNS[name].processes:
+                if progress is not None:
+                    progress(name)
+                outputs.append(run_program(RUNS[name].program, RUNS[name].arguments, builder))
     return Measurements(
         schema="spawncost.claims-measured/1",
         date=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -141,15 +144,14 @@ def measure(names: Iterable[str], progress: Callable[[str], None] | None = None)
         kernel=facts.kernel_release,
         glibc=facts.glibc,
         protocol=PROTOCOL,
-        runs=runs,
+        runs={name: _taken(outputs) for name, outputs in taken.items()},
     )
 
 
-def _taken(planned: Planned, builder: Builder) -> Taken:
+def _taken(outputs: Sequence[Output]) -> Taken:
     figures: dict[str, list[float]] = {}
     unavailable: dict[str, str] = {}
-    for _ in range(planned.processes):
-        output = run_program(planned.program, planned.arguments, builder)
+    for output in outputs:
         unavailable |= output.unavailable
         for name, values in output.figures.items():
             figures.setdefault(name, []).extend(_kept(values))
