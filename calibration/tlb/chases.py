@@ -26,7 +26,8 @@ OUTER = 0.20
 """Quantile over processes."""
 _RELATIVE, _ABSOLUTE_NS = 0.05, 0.05
 _FIRST, _SECOND = (8.0, 400.0), (400.0, 8192.0)
-KINDS = ("lru", "sets-4", "sets-6", "sets-8", "hashed-4", "hashed-8", "hashed-16", "random")
+KINDS = ("lru", "sets-4", "sets-6", "sets-8", "hashed-4", "hashed-8", "hashed-16")
+"""Tried for both levels of the TLB; `random` stands for the many things that make walks dearer beyond."""
 
 Array = NDArray[np.float64]
 
@@ -158,7 +159,7 @@ def _candidates(pages: Array, like: Chase | None) -> list[list[tuple[float, str]
         [
             (each, kind)
             for each in sizes
-            if low < each < min(high, pages[-1] / 1.5)
+            if low < each <= min(high, pages[-1] / 1.5)
             for kind in ([known.kind] if known else more)
         ]
         for (low, high), known, more in zip(bounds, last, kinds, strict=True)

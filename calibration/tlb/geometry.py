@@ -100,7 +100,8 @@ def _flush_costs(runs: TlbRuns, pages: int) -> tuple[float, float, float]:
 
 
 def _refill_ns(runs: TlbRuns, entries: float) -> float | None:
-    found = [_flush_costs(runs, n)[0] for n in REFILLS if 64 <= n <= entries / 2]
+    pages = [n for n in REFILLS if 64 <= n <= entries / 2]
+    found = [quiet_ns(runs.find("tlb_refill", pages=n, flush="full", extra="")) for n in pages]
     found = [each for each in found if not math.isnan(each)]
     return median(found) if found else None
 

@@ -83,6 +83,7 @@ def planned(cpus: int) -> list[TlbRow]:
     rows += [_row("tlb_chase", pages=n, huge="") for n in HUGE_SIZES]
     rows += [_row("tlb_chase", pages=16, lines=k, huge="") for k in LINES]
     rows += [_row("tlb_refill", pages=n, flush=how) for n in REFILLS for how in ("full", "page", "none")]
+    rows += [_row("tlb_refill", pages=n, flush="full", extra="") for n in REFILLS]
     rows += [_row("tlb_refill", pages=n, huge="", flush=how) for n in (16, 64, 256) for how in ("full", "none")]
     rows += [
         _row("tlb_switch", pages=n, partner_pages=other, partner=who)

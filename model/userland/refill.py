@@ -29,7 +29,7 @@ def interrupts(faults: Faults, *, alike: int, weight: float, running: float) -> 
     `alike` tasks, each for `weight` threads, flush as often; a thread is not interrupted by its own flushes, nor while
     its CPU is idle: a lazy one is spared (`arch/x86/mm/tlb.c:should_flush_tlb@v6.18`). `running`: share of its time.
     """
-    return max(0.0, faults.flushes * (alike - 1.0 / weight)) * min(1.0, running)
+    return max(0.0, faults.flushes * (alike - 1.0 / weight)) * min(1.0, max(0.0, running))
 
 
 @dataclass(slots=True)
