@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from calibration.measure import measure_rows
 from calibration.plan import PlannedRow, planned_rows
 from calibration.runtimes import measure_runtimes
 from calibration.samples import homeless, read_runs
+from calibration.tlb.geometry import fit_geometry
+from calibration.tlb.runs import DATA, read_runs_file, stored_runs
 
 QUICK_S, FULL_S = 60.0, 300.0
 """Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
@@ -79,8 +81,20 @@ def calibrate(
     assembled = assemble(
         read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=base_file()
     )  # fmt: skip
+    assembled = with_tlb(assembled)
     write_machine_file(assembled.file, path)
     return Calibration(path=path, samples=samples, assembled=assembled)
+
+
+def with_tlb(assembled: Assembled, folders: Sequence[Path] = (DATA,)) -> Assembled:
+    """The machine with what `spawncost tlb --measure` found of its TLB, where that was run."""
+    machine = assembled.file.machine
+    try:
+        found = fit_geometry(read_runs_file(stored_runs(machine.name, folders)))
+    except BadInput:
+        return assembled
+    facts = {**(found.facts if found else {}), **machine.facts}
+    return replace(assembled, file=replace(assembled.file, machine=replace(machine, facts=facts)))
 
 
 def measure(rows: list[PlannedRow], samples: Path, *, quick: bool, facts: HostFacts, progress: Progress) -> None:

@@ -180,6 +180,8 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "cow": _cow,
     "file_fault": _file_fault,
     "file_write": _file_write,
+    "tlb_refill": _one("tlb_miss"),
+    "shootdown": _one("ipi_interrupted"),
     "wake": _wake,
 }
 """What one repetition of a value bench does."""

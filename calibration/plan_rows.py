@@ -45,6 +45,10 @@ file-read: file_fault --pages 1024 | quick
 file-write: file_write --pages 512 | quick
 noexec: exec_noexec | quick
 exec-enoent: exec_enoent | quick
+tlb-refill-64: tlb_refill --pages 64 --extra | quick processes=6
+tlb-refill-256: tlb_refill --pages 256 --extra | processes=6
+tlb-refill-1k: tlb_refill --pages 1024 --extra | processes=6
+flush-victim: shootdown --running 1 --victim --n 300 | quick processes=6
 wake-same: wake --same | quick
 wake-hot: wake --other --gap-us 5 | quick unpinned processes=6
 wake-200us: wake --other --gap-us 100 | quick unpinned processes=6

@@ -40,6 +40,11 @@ wake_idle_20ms (wake-up) latency by wake
     The same, idle for more than 5 ms.
 ipi_round (flush) latency by fork_threads
     IPIs to the other CPUs of mm_cpumask and their acknowledgement: arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18.
+ipi_interrupted (interrupt) by shootdown
+    What a flush takes from a thread that runs on another CPU, its exit to a hypervisor included:
+    arch/x86/mm/tlb.c:flush_tlb_func@v6.18.
+tlb_miss (page walk) by tlb_refill
+    A page walk of a reference that the TLB had answered before it was flushed: arch/x86/mm/tlb.c:flush_tlb_local@v6.18.
 copy_process_fixed (call) by clone_vm_exit
     kernel/fork.c:copy_process@v6.18 without the mm: task_struct, stack, credentials, signals, pid, cgroup, publication;
     wake_up_new_task.
