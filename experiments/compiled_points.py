@@ -87,11 +87,11 @@ def _together(kind: Hashable, asked: Mapping[int, Asked], parts: bool) -> dict[i
     compiled = _form(kind, first)
     if compiled is None:
         return {}
-    parents = ParentArrays.of([each.question.parent for each in asked.values()], first.question.rules)
     assumed = [name for name in FRACTIONS if name in first.question.parent.assumed]
     try:
+        parents = ParentArrays.of([each.question.parent for each in asked.values()], first.question.rules)
         answers = bounded(compiled, parents, assumed)
-    except (NotCompiled, MissingCost):
+    except (NotCompiled, MissingCost, ValueError):
         _FORMS[kind] = None
         return {}
     sure = _sure(answers, len(asked), parts)

@@ -94,7 +94,7 @@ def _asked(plan: Plan, point: Point) -> Asked | None:
     try:
         question = question_of(plan, inputs)
         return Asked((plan.identity, structure), question, usable(plan.machines[str(inputs["machine"])]))
-    except (BadInput, ValueError):
+    except Exception:  # whatever it is: the point is tried again for its row, which says so
         return None
 
 

@@ -209,8 +209,8 @@ def _dress_x(axes: Axes, good: pd.DataFrame, layout: Layout) -> None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def rendered(figure: Figure, ending: str) -> bytes:
-    """The figure as a file of that kind, the same bytes for the same figure.
+def rendered(figure: Figure, ending: str, *, dpi: int | None = None) -> bytes:
+    """The figure as a file of that kind, the same bytes for the same figure; `dpi`: None: that of the house style.
 
     Raises:
         BadInput: another ending than png or svg.
@@ -221,5 +221,10 @@ def rendered(figure: Figure, ending: str) -> bytes:
         raise BadInput(f".{ending}", "figures are written as PNG or SVG", "name the file .png or .svg")
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(stream, format=ending, metadata={"Date": None} if ending == "svg" else {"Software": None})
+        figure.savefig(
+            stream,
+            format=ending,
+            dpi=dpi or STYLE["savefig.dpi"],
+            metadata={"Date": None} if ending == "svg" else {"Software": None},
+        )
     return stream.getvalue()

@@ -108,6 +108,8 @@ def _stderr_ns(costs: CostTable, counts: Counts, points: int) -> Array:
     place = {name: index for index, name in enumerate(costs.names)}
     folded = np.zeros((len(place), points))
     for cost, values in counts.items():
+        if not costs.price(cost):
+            continue  # as in `spread.relative_error`
         ((name, factor),) = fold_assumed({cost: 1.0}).items()
         if name in place:
             folded[place[name]] += factor * values

@@ -140,7 +140,9 @@ def relative_error(bill: Bill, quiet_ns: float, machine: Machine, costs: CostTab
     The last acts where tasks can be placed: a pinned bench with its one CPU has none. `run`: class and reach of the
     whole run that the milestone belongs to.
     """
-    fitted = costs.stderr_ns(bill.counts) / quiet_ns if quiet_ns else 0.0
+    # What takes no time is on no path for certain: a charge beside a birth or a wake-up ties with it.
+    counts = {name: count for name, count in bill.counts.items() if costs.price(name)}
+    fitted = costs.stderr_ns(counts) / quiet_ns if quiet_ns else 0.0
     model, placed = model_errors(machine, *run)
     return float(np.hypot(np.hypot(fitted, model), placed))
 

@@ -11,7 +11,7 @@ VMAS = [1, 10, 100, 1000]
 SWEEP = Sweep(
     name="break_even",
     base={"via": ["fork", "vfork", "posix_spawn"], "thp": "off"},
-    axes={"vmas": VMAS, "rss": [4096 << exponent for exponent in range(10, 24)]},
+    axes={"vmas": VMAS, "rss": [4096 << exponent for exponent in range(5, 24)]},
 )
 MILESTONES = {"call": "until the call returns", "reaped": "until the child is reaped"}
 

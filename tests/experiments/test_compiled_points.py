@@ -76,6 +76,20 @@ def test_a_sweep_over_parents_is_hardly_simulated(machine_path: Path, simulated:
     assert len(simulated) < len(points) / 10
 
 
+def test_a_price_of_nothing_on_a_wake_up_changes_no_bound(machine_path: Path, simulated: list[str]) -> None:
+    """A charge that takes no time ties with the birth beside it: either model may have it on its path."""
+    plan = plan_of(design(machine_path, {"threads": PARENTS["threads"]}, ["fork", "vfork"]))
+    file = plan.machines[str(machine_path)]
+    assert isinstance(file, MachineFile)
+    ns = {cost: price * (1 + 1e-4 * math.pi) for cost, price in file.costs.ns.items()} | {"wake_new_remote": 0.0}
+    free = replace(file, costs=replace(file.costs, ns=ns), path=None)
+    plan = replace(plan, machines={str(machine_path): free})
+    points = list(points_of(plan.sweep))
+    rows = rows_of(plan, points)
+    assert len(simulated) < len(points) / 5
+    assert rows == [row_of(plan, each) for each in points]
+
+
 def test_what_lies_on_the_edge_of_a_digit_is_simulated(
     machine_path: Path, simulated: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
