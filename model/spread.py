@@ -25,7 +25,8 @@ SPAWNS = 20
 """`lo` and `hi` bound the p50 of a run of so many spawns."""
 Z90 = 1.6449
 """Two-sided 90 % of the normal distribution."""
-LOADER_CLASS = "medium"
+LOADER_CLASS = "medium-wakes"
+"""The class of the unpinned execs, most of whose time is ld.so's."""
 SHORT_NS, LONG_NS = 0.15 * NS_PER_MS, 4 * NS_PER_MS
 """Below the first a wake-up or an interrupt is much of a path, above the second the tick meets it."""
 RUNTIME_COSTS = ("jdk_", "cpython_")
@@ -212,7 +213,7 @@ def _loader(machine: Machine, run: FinishedRun) -> Milestone | None:
 
 
 def stretch(machine: Machine, quiet_ns: float, *, cold: bool = False) -> Milestone:
-    """A stretch of one task's own work, which meets nobody: it spreads as paths do that wake no other CPU."""
+    """A stretch of one task's own work, which meets nobody: it spreads as unpinned execs do."""
     spread = spread_of(machine, LOADER_CLASS, cold=cold)
     p10, p50, p90 = mixture_quantiles((0.1, 0.5, 0.9), [1.0], [np.array([quiet_ns])], [spread])[:, 0]
     sigma = Z90 * machine.model_error.get("plain", 0.0)

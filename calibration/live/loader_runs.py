@@ -79,30 +79,34 @@ def run_loaders(
         programs: path and whether all is bound at once.
     """
     rate_hz = ticks_per_second()
-    found: list[dict[str, list[float]]] = [{phase: [] for phase in PHASES} for _ in programs]
-    disturbed = [0] * len(programs)
+    taken: list[list[tuple[dict[str, int] | None, int]]] = [[] for _ in programs]
     dice = random.Random(seed)
     with tempfile.TemporaryFile() as output:
         for turn in range(-2, runs):
             for index in dice.sample(range(len(programs)), len(programs)):
                 path, bind_now = programs[index]
-                cycles, switches = _statistics(path, bind_now, output.fileno())
-                if turn >= 0 and switches:
-                    disturbed[index] += 1
-                elif turn >= 0 and cycles is not None:
-                    for phase in PHASES:
-                        found[index][phase].append(cycles[phase] * LOST_DIGIT / rate_hz * 1e9)
+                run = _statistics(path, bind_now, output.fileno())
+                if turn >= 0:
+                    taken[index].append(run)
             if progress is not None:
                 progress(f"loader: turn {max(turn, 0) + 1} of {runs}")
-    return [
-        LoaderRuns(
-            path=path,
-            bind_now=bind_now,
-            samples_ns={name: tuple(each) for name, each in values.items()},
-            disturbed=lost,
-        )
-        for (path, bind_now), values, lost in zip(programs, found, disturbed, strict=True)
-    ]
+    return [_runs_of(*each, 1e9 * LOST_DIGIT / rate_hz) for each in zip(programs, taken, strict=True)]
+
+
+def _runs_of(program: tuple[str, bool], taken: Sequence[tuple[dict[str, int] | None, int]], ns: float) -> LoaderRuns:
+    """A program's runs without the disturbed ones; `ns` of a printed unit.
+
+    Where it starts on its parent's CPU the parent takes that back once, at the release of the vfork, before ld.so runs:
+    one switch is then in every run.
+    """
+    usual = min(1, min((switches for _, switches in taken), default=0))
+    kept = [cycles for cycles, switches in taken if switches <= usual and cycles is not None]
+    return LoaderRuns(
+        path=program[0],
+        bind_now=program[1],
+        samples_ns={phase: tuple(cycles[phase] * ns for cycles in kept) for phase in PHASES},
+        disturbed=sum(switches > usual for _, switches in taken),
+    )
 
 
 def _statistics(path: str, bind_now: bool, output: int) -> tuple[dict[str, int] | None, int]:
