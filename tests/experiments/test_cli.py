@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,10 @@ def test_an_interrupt_ends_with_130(machine: tuple[str, str], tmp_path: Path) ->
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     # Reading a FIFO that nobody writes to keeps the command busy until the signal comes.
-    with subprocess.Popen([*COMMAND, "predict", "--machine", str(fifo)], cwd=ROOT, stderr=subprocess.PIPE) as process:
+    # A job that a shell without job control has put in the background ignores the signal, and so do its children.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [*COMMAND, "predict", "--machine", str(fifo)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=heeding) as process:
         writer = os.open(fifo, os.O_WRONLY)
         process.send_signal(signal.SIGINT)
         try:
