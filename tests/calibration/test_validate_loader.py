@@ -101,7 +101,12 @@ def test_nothing_to_compare_is_bad_input() -> None:
 
 @needs_x86
 def test_real_programs_are_compared_as_they_are_and_bound_at_once() -> None:
-    done = validate_loader(find_machine("bundled"), runs=6, names=["true", "ls", "git"])
+    try:
+        done = validate_loader(find_machine("bundled"), runs=6, names=["true", "ls", "git"])
+    except BadInput as error:
+        if "took the CPU" not in str(error):
+            raise
+        pytest.skip(f"this machine is too busy: {error}")
     names = [each.name for each in done.comparisons]
     given_up = [name for name, why in done.skipped if "took the CPU" in why]
     assert len(names) + len(given_up) == 2 * len({each.partition(" ")[0] for each in (*names, *given_up)}) > 0
