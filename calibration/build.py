@@ -147,18 +147,27 @@ class Builder:
         Raises:
             BadInput: no such bench, no compiler, or a compiler that cannot build it.
         """
-        source = bench_source(name)
-        headers = [path.read_text() for path in sorted(BENCH_DIR.glob("*.h"))]
-        key = self.key(source.read_text(), *headers, *BENCH_FLAGS)
-        target = self.make_folder("bench") / f"{name}-{key}"
+        headers = sorted(BENCH_DIR.glob("*.h"))
+        return self.program(bench_source(name), headers, BENCH_FLAGS, folder="bench", what=f"bench {name}")
+
+    def program(
+        self, source: Path, headers: Sequence[Path], flags: Sequence[str], *, folder: str, what: str = ""
+    ) -> Path:
+        """The executable of one C file, built into a folder of the cache if it is not there; `what` it is for messages.
+
+        Raises:
+            BadInput: no compiler, or one that cannot build it.
+        """
+        key = self.key(source.read_text(), *(path.read_text() for path in headers), *flags)
+        target = self.make_folder(folder) / f"{source.stem}-{key}"
         if target.exists():
             return target
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch) / name
+            made = Path(scratch) / source.stem
             try:
-                self.compile([*BENCH_FLAGS, "-o", str(made), str(source)])
+                self.compile([*flags, "-o", str(made), str(source)])
             except BuildError as error:
-                why = f"bench {name} does not compile: {error}"
+                why = f"{what or source.name} does not compile: {error}"
                 raise BadInput(self.compiler.command[0], why, "install gcc and libc's headers, or set CC") from error
             made.replace(target)
         return target

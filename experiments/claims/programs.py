@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.build import Builder, BuildError
+from calibration.build import Builder
 from calibration.errors import BadInput
 
 SOURCES = Path(__file__).parent / "programs"
@@ -45,7 +45,7 @@ def run_program(name: str, arguments: Sequence[str], builder: Builder) -> Output
         return Output({key: [value] for key, value in audit(PLACES).items()}, {})
     if name == LOADERS:
         return _loaders()
-    path = _built(name, builder)
+    path = builder.program(SOURCES / f"{name}.c", [SOURCES / "figures.h"], FLAGS, folder="claims")
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -70,24 +70,6 @@ def _parsed(text: str) -> Output:
         else:
             figures.setdefault(name, []).append(float(rest))
     return Output(figures, unavailable)
-
-
-def _built(name: str, builder: Builder) -> Path:
-    """The executable, built if need be."""
-    source = SOURCES / f"{name}.c"
-    key = builder.key(source.read_text(), (SOURCES / "figures.h").read_text(), *FLAGS)
-    target = builder.make_folder("claims") / f"{name}-{key}"
-    if target.exists():
-        return target
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        made = Path(scratch) / name
-        try:
-            builder.compile([*FLAGS, "-o", str(made), str(source)])
-        except BuildError as error:
-            why = f"{source.name} does not compile: {error}"
-            raise BadInput(builder.compiler.command[0], why, "install gcc and libc's headers, or set CC") from error
-        made.replace(target)
-    return target
 
 
 def audit(places: Sequence[str]) -> dict[str, float]:
