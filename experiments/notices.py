@@ -144,18 +144,12 @@ def _changes(file: MachineFile, facts: HostFacts) -> Iterator[Notice]:
     """What the name of a machine does not tell: a kernel of the same version built anew, another THP mode."""
     if file.machine.name != fingerprint(facts):
         return
-    now = {
-        "kernel": facts.kernel_release,
-        "kernel_version": facts.kernel_version,
-        "kernel_config": dict(facts.kernel_config),
-        "mitigations": dict(facts.mitigations),
-        "thp_enabled": facts.thp_enabled,
-        "thp_defrag": facts.thp_defrag,
-        "glibc": facts.glibc,
-    }
     then = file.provenance
     changed = [
-        words for name, value in now.items() if value and name in then for words in _change(name, then[name], value)
+        words
+        for name, value in facts.identity.items()
+        if value and name in then
+        for words in _change(name, then[name], value)
     ]
     if changed:
         date = str(then.get("date", ""))[:10] or "its calibration"

@@ -11,6 +11,7 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path("/")
 _MEMORY = "sys/kernel/mm/transparent_hugepage"
@@ -59,6 +60,19 @@ class HostFacts:
     overcommit: int
     load_average: float
     date: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What lasts and moves prices, by its name in the head of a machine file."""
+        return {
+            "kernel": self.kernel_release,
+            "kernel_version": self.kernel_version,
+            "kernel_config": dict(self.kernel_config),
+            "mitigations": dict(self.mitigations),
+            "thp_enabled": self.thp_enabled,
+            "thp_defrag": self.thp_defrag,
+            "glibc": self.glibc,
+        }
 
 
 def host_facts(*, date: str = "", root: Path = _ROOT) -> HostFacts:

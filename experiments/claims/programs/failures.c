@@ -71,14 +71,14 @@ static void copy_self(int to)
 
 static void exec_failures(void)
 {
-    char text[] = "/tmp/claims-XXXXXX", busy[] = "/tmp/claims-XXXXXX";
-    int fd = mkstemp(text);
+    char text[TEMPORARY], busy[TEMPORARY];
+    int fd = temporary(text);
     (void)!write(fd, "no format that is known\n", 24);
     fchmod(fd, 0755);
     close(fd);
     put("unknown_format_errno", exec_errno(text));
     unlink(text);
-    fd = mkstemp(busy);
+    fd = temporary(busy);
     copy_self(fd);
     fchmod(fd, 0755);
     put("open_for_writing_errno", exec_errno(busy));
@@ -94,9 +94,9 @@ static void left_by_atexit(void)
 // exit() in a vfork child flushes the parent's buffer and runs its atexit handlers; the parent's stack is as it was.
 static void vfork_exit(void)
 {
-    char path[] = "/tmp/claims-XXXXXX";
+    char path[TEMPORARY];
     volatile long guard = 0x5eed;
-    int fd = mkstemp(path);
+    int fd = temporary(path);
     pid_t outer = fork();  // so that this process's own handlers stay as they are
     if (outer == 0) {
         FILE *file = fdopen(dup(fd), "w");
@@ -121,15 +121,15 @@ static void vfork_exit(void)
 
 static void setuid_program(void)
 {
-    char path[] = "/tmp/claims-XXXXXX";
+    char path[TEMPORARY];
     if (geteuid() != 0) {
         unavailable("setuid_euid_is_owner", "it takes root to make a file of another user");
         return;
     }
-    int fd = mkstemp(path);
+    int fd = temporary(path);
     struct statvfs place;
     if (fstatvfs(fd, &place) < 0 || (place.f_flag & ST_NOSUID) != 0) {
-        unavailable("setuid_euid_is_owner", "/tmp is mounted nosuid");
+        unavailable("setuid_euid_is_owner", "the folder of temporary files is mounted nosuid");
         unlink(path);
         return;
     }

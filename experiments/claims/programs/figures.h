@@ -45,6 +45,19 @@ static inline void die(const char *format, ...)
     _exit(1);
 }
 
+#define TEMPORARY 4096 // long enough for its path
+
+// A new file in the folder of temporary files; the caller unlinks it.
+static inline int temporary(char path[TEMPORARY])
+{
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, TEMPORARY, "%s/spawncost-XXXXXX", folder && *folder ? folder : "/tmp");
+    int fd = mkstemp(path);
+    if (fd < 0)
+        die("%s: %s", path, strerror(errno));
+    return fd;
+}
+
 static inline double now_us(void)
 {
     struct timespec now;

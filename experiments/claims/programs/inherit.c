@@ -7,11 +7,9 @@ static volatile long *seen;
 
 static void descriptors(void)
 {
-    char path[] = "/tmp/claims-XXXXXX";
-    int fd = mkstemp(path);
+    char path[TEMPORARY];
+    int fd = temporary(path);
     int closing = open("/dev/null", O_RDONLY | O_CLOEXEC), kept = open("/dev/null", O_RDONLY);
-    if (fd < 0)
-        die("mkstemp: %s", strerror(errno));
     unlink(path);
     pid_t pid = fork();
     if (pid == 0) {
