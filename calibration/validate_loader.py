@@ -98,13 +98,11 @@ def validate_loader(
     Raises:
         BadInput: nothing could be compared, no C compiler, or the machine file lacks a price.
     """
-    programs = find_programs()
-    skipped = [(name, why) for name, why in programs.passed_over.items() if names is None or name in names]
+    programs = find_programs().among(names)
+    skipped = list(programs.passed_over.items())
     with tempfile.TemporaryDirectory(prefix="spawncost-") as folder:
         cases: list[tuple[str, str, bool]] = []
         for name, path in programs.found.items():
-            if names is not None and name not in names:
-                continue
             try:
                 copy = str(stopped_copy(path, Path(folder)))
             except (BadInput, OSError) as error:

@@ -101,11 +101,6 @@ class Sweep:
         _settle(self, document)
 
     @property
-    def per_mechanism(self) -> bool:
-        """Whether every sample is asked for each mechanism of the base, rather than `via` being an axis or left out."""
-        return bool(self.mechanisms)
-
-    @property
     def canonical(self) -> str:
         """The specification as one text: equal for equal sweeps, whatever the order of keys in the file."""
         document = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.address_space import AddressSpace, PageTables
+from model.address_space import PageTables
 from model.kernel.mm import MmCounts, mm_counts
 from model.process import Process
 from model.rules import Rules
@@ -104,8 +104,3 @@ def mm_of(attributes: Mapping[str, float]) -> MmCounts:
     """The counts of an mm from its attributes, whatever they are made of: the way back of `attributes_of`."""
     tables = PageTables(**{level: attributes[name] for name, level in TABLES.items()}, deposited=0)  # type: ignore[arg-type]
     return MmCounts(tables=tables, **{name: attributes[name] for name in MM})  # type: ignore[arg-type]
-
-
-def shrunk(parent: Process) -> Process:
-    """The parent without its vmas: what of it is no attribute (runtime, caller, limits)."""
-    return replace(parent, space=AddressSpace(()))

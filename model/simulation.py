@@ -288,9 +288,4 @@ def _collect(run: Run) -> None:
                 del run.milestones[name], run.owners[name]
 
 
-def with_caller(scenario: Scenario, caller: Caller) -> Scenario:
-    """The same scenario from a hot or a cold caller."""
-    return replace(scenario, parent=replace(scenario.parent, caller=caller))
-
-
 __all__ = ["HELPED", "MECHANISMS", "MILESTONES", "NEEDS_EXEC", "NotBuilt", "Run", "bill", "run_once", "simulate"]

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,15 @@ class Programs:
 
     found: dict[str, str]
     passed_over: dict[str, str]
+
+    def among(self, names: Sequence[str] | None) -> Programs:
+        """Those of some names, or all for None."""
+        if names is None:
+            return self
+        kept = (
+            {name: each for name, each in those.items() if name in names} for those in (self.found, self.passed_over)
+        )
+        return Programs(*kept)
 
 
 @lru_cache(maxsize=1)
