@@ -19,6 +19,7 @@ from calibration.capture.loader_search import (
     cache_path,
     capabilities,
     cpu_flags,
+    cpu_is_intel,
     system_directories,
 )
 from calibration.errors import BadInput
@@ -171,7 +172,7 @@ def _search(
     return LibrarySearch(
         executable=executable,
         library_path=environment.library_path,
-        capabilities=capabilities(cpu_flags(), glibc),
+        capabilities=capabilities(cpu_flags(), glibc, intel=cpu_is_intel()),
         directories=system_directories(contents),
         secure=environment.secure,
         cache=cache_path(contents),

@@ -34,14 +34,24 @@ XEON_PHI_FLAGS = frozenset(("avx512cd", "avx512er", "avx512pf"))
 
 
 @lru_cache(maxsize=1)
-def cpu_flags() -> frozenset[str]:
-    """Flags of the first CPU in /proc/cpuinfo; empty where it cannot be read."""
+def _first_cpu() -> Mapping[str, str]:
+    """What /proc/cpuinfo says of the first CPU, by field; empty where it cannot be read."""
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
-            line = next((each for each in lines if each.startswith("flags")), "")
+            fields = [line.partition(":") for line in itertools.takewhile(str.strip, lines)]
     except OSError:
-        return frozenset()
-    return frozenset(line.partition(":")[2].split())
+        return {}
+    return {name.strip(): value.strip() for name, _, value in fields}
+
+
+def cpu_flags() -> frozenset[str]:
+    """Flags of the first CPU; empty where they cannot be read."""
+    return frozenset(_first_cpu().get("flags", "").split())
+
+
+def cpu_is_intel() -> bool:
+    """Whether CPUID names Intel as the vendor: glibc knows platforms of Intel alone."""
+    return _first_cpu().get("vendor_id") == "GenuineIntel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +66,25 @@ class Capabilities:
     """Tried in this order below each directory; the last is the directory itself."""
 
 
-def capabilities(flags: frozenset[str], glibc: tuple[int, int]) -> Capabilities:
-    """Search subdirectories for CPU flags and a glibc version: glibc-hwcaps since 2.33, legacy ones up to 2.36."""
+def capabilities(flags: frozenset[str], glibc: tuple[int, int], *, intel: bool) -> Capabilities:
+    """Search subdirectories for a CPU and a glibc version: glibc-hwcaps since 2.33, legacy ones up to 2.36.
+
+    "haswell", "xeon_phi" and "avx512_1" are looked for on CPUs of Intel only, whatever the flags of others
+    (sysdeps/x86/cpu-features.c:init_cpu_features@2.36); elsewhere the platform is the kernel's AT_PLATFORM.
+    """
     levels: list[str] = []
     needed: frozenset[str] = frozenset()
     for name, own in reversed(HWCAPS_LEVELS):
         needed |= own
         if needed <= flags:
             levels.insert(0, name)
-    phi = flags >= XEON_PHI_FLAGS
-    platform = "xeon_phi" if phi else "haswell" if flags >= HASWELL_FLAGS else "x86_64"
+    phi = intel and flags >= XEON_PHI_FLAGS
+    platform = "xeon_phi" if phi else "haswell" if intel and flags >= HASWELL_FLAGS else "x86_64"
     named = [f"glibc-hwcaps/{level}/" for level in levels] if glibc >= (2, 33) else []
     if glibc >= (2, 37):
         return Capabilities(levels=tuple(levels), platform=platform, subdirectories=(*named, ""))
-    legacy = ["tls", platform] if platform != "x86_64" else ["tls", "x86_64"]
-    legacy += ["avx512_1"] if flags >= AVX512_1_FLAGS and not phi else []
+    legacy = ["tls", platform]
+    legacy += ["avx512_1"] if intel and flags >= AVX512_1_FLAGS and not phi else []
     legacy += ["x86_64"]
     for chosen in itertools.product((True, False), repeat=len(legacy)):
         named.append("".join(f"{part}/" for part, used in zip(legacy, chosen, strict=True) if used))
@@ -121,8 +135,11 @@ class LibrarySearch:
     """ld.so.cache; empty: none is read."""
     secure: bool = False
     """AT_SECURE: a search directory with $ORIGIN counts only within the default ones."""
-    known: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """Directory and subdirectory to whether it exists, once the loader knows."""
+    known: dict[tuple[str, int], bool] = field(default_factory=dict)
+    """Directory and index of the subdirectory to whether it exists, once the loader knows.
+
+    By index, for where platform and hardware capability are both x86_64 a name comes twice and is tried twice.
+    """
     tried: int = 0
     """Opens that failed so far."""
     cache_mapped: bool = False
@@ -189,21 +206,21 @@ class LibrarySearch:
 
     def _in_directories(self, name: str, directories: Iterable[str], tally: _Tally) -> str:
         for directory in directories:
-            for below in self.capabilities.subdirectories:
-                if self.known.get((directory, below)) is False:
+            for index, below in enumerate(self.capabilities.subdirectories):
+                if self.known.get((directory, index)) is False:
                     continue
                 path = directory + below + name
                 if _is_library(path):
-                    self.known[directory, below] = True
+                    self.known[directory, index] = True
                     return path
                 tally.opens += 1
                 self.tried += 1
                 if self.tried > MAX_FAILED_OPENS:
                     remedy = "shorten its RPATH, RUNPATH or LD_LIBRARY_PATH"
                     raise BadInput(self.executable.path, f"seeks libraries in over {MAX_FAILED_OPENS} places", remedy)
-                if directory.startswith("/") and (directory, below) not in self.known:
+                if directory.startswith("/") and (directory, index) not in self.known:
                     tally.stats += 1
-                    self.known[directory, below] = Path(directory + below).is_dir()
+                    self.known[directory, index] = Path(directory + below).is_dir()
         return ""
 
     def _from_cache(self, name: str, loader: ElfFile, tally: _Tally) -> str:

@@ -17,6 +17,7 @@ from calibration.capture.loader_search import (
     AVX512_1_FLAGS,
     HASWELL_FLAGS,
     HWCAPS_LEVELS,
+    XEON_PHI_FLAGS,
     capabilities,
     path_components,
     system_directories,
@@ -231,19 +232,30 @@ def test_a_damaged_cache_never_breaks_the_search(cut: int, noise: bytes) -> None
 
 def test_search_subdirectories_follow_cpu_and_glibc_version() -> None:
     every = frozenset().union(*(flags for _, flags in HWCAPS_LEVELS), HASWELL_FLAGS, AVX512_1_FLAGS)
-    assert capabilities(every, (2, 37)).subdirectories == (
+    assert capabilities(every, (2, 37), intel=True).subdirectories == (
         "glibc-hwcaps/x86-64-v4/",
         "glibc-hwcaps/x86-64-v3/",
         "glibc-hwcaps/x86-64-v2/",
         "",
     )
-    assert capabilities(frozenset(), (2, 40)).subdirectories == ("",)
-    legacy = capabilities(every, (2, 31)).subdirectories
+    assert capabilities(frozenset(), (2, 40), intel=True).subdirectories == ("",)
+    legacy = capabilities(every, (2, 31), intel=True).subdirectories
     assert legacy[0] == "tls/haswell/avx512_1/x86_64/"
     assert legacy[-1] == ""
     assert len(legacy) == len(set(legacy)) == 16
-    assert len(capabilities(every, (2, 36)).subdirectories) == 19
-    assert capabilities(every, (2, 36)).platform == "haswell"
+    assert len(capabilities(every, (2, 36), intel=True).subdirectories) == 19
+    assert capabilities(every, (2, 36), intel=True).platform == "haswell"
+
+
+def test_platforms_of_intel_are_not_sought_on_other_cpus() -> None:
+    every = frozenset().union(*(flags for _, flags in HWCAPS_LEVELS), HASWELL_FLAGS, AVX512_1_FLAGS, XEON_PHI_FLAGS)
+    other = capabilities(every, (2, 36), intel=False)
+    assert other.platform == "x86_64"
+    assert other.subdirectories[3:] == (
+        *("tls/x86_64/x86_64/", "tls/x86_64/", "tls/x86_64/", "tls/"),
+        *("x86_64/x86_64/", "x86_64/", "x86_64/", ""),
+    )
+    assert other.levels == capabilities(every, (2, 36), intel=True).levels
 
 
 def test_default_directories_are_those_compiled_into_the_loader() -> None:

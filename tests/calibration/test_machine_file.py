@@ -123,7 +123,7 @@ HOSTILE = {
     "other schema": (r"spawncost\.machine/1", "spawncost.machine/2", "schema"),
     "no schema": (r"schema = .*\n", "", "schema"),
     "another file's schema": (r"spawncost\.machine/1", "spawncost.parent/1", "schema"),
-    "no name": (r'name = "intel.*\n', "", "machine.name"),
+    "no name": (r"name = .*\n", "", "machine.name"),
     "no cpus": (r"cpus = 2", "cpus = 0", "machine.cpus"),
     "nan floor": (r"noise_floor = \S+", "noise_floor = nan", "machine.noise_floor"),
     "no kernel version": (r'kernel = "6.18.44"', 'kernel = "newest"', "newest"),

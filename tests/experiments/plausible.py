@@ -11,6 +11,9 @@ from model.costs import COSTS, CostTable
 from model.machine import Footprint, Machine, Placement, Spread
 from model.rules import rules_for
 
+OTHER_HOST = "invented-0-0-kvm-6.18.44"
+"""A name that no host's fingerprint is."""
+
 PRICES_NS = {
     "syscall": 120,
     "clock_gettime": 40,
@@ -156,5 +159,5 @@ def plausible_file(name: str = "intel-6-167-kvm-6.18.44") -> MachineFile:
 
 def write_plausible(path: Path, *, this_host: bool = True) -> Path:
     """Write it, under this host's name or another's, and return the path."""
-    write_machine_file(plausible_file(host_name() if this_host else "amd-25-17-kvm-6.18.44"), path)
+    write_machine_file(plausible_file(host_name() if this_host else OTHER_HOST), path)
     return path

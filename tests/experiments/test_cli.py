@@ -18,7 +18,7 @@ import pytest
 from calibration import machine_file
 from calibration.capture.parent_file import bundled_parents
 from experiments.cli import main as cli
-from tests.experiments.plausible import write_plausible
+from tests.experiments.plausible import OTHER_HOST, write_plausible
 from tests.experiments.test_answers import SCHEMA
 
 COMMAND = [sys.executable, "-m", "experiments.cli.main"]
@@ -145,7 +145,7 @@ def test_the_main_job_takes_the_bundled_file_whatever_else_there_is(
     monkeypatch.setattr(machine_file, "BUNDLED_DIRECTORY", bundled)
     assert cli.main(["main-job"]) == 0
     found = capsys.readouterr()
-    assert "amd-25-17-kvm-6.18.44 (bundled)" in found.out
+    assert f"{OTHER_HOST} (bundled)" in found.out
     assert "other_host" in found.err
     assert len([line for line in found.out.splitlines() if " on  " in line]) == 6
     assert cli.main(["main-job", "--json"]) == 0
