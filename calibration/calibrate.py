@@ -15,7 +15,14 @@ from calibration.capture.host import HostFacts, fingerprint, host_facts
 from calibration.capture.procfs import capture_process
 from calibration.capture.snapshot import snapshot_text
 from calibration.errors import BadInput
-from calibration.machine_file import BUNDLED, MachineFile, find_machine, user_directory, write_machine_file
+from calibration.machine_file import (
+    BUNDLED,
+    MachineFile,
+    bundled_machines,
+    find_machine,
+    user_directory,
+    write_machine_file,
+)
 from calibration.measure import measure_rows
 from calibration.plan import PlannedRow, planned_rows
 from calibration.runtimes import measure_runtimes
@@ -24,6 +31,8 @@ from calibration.tlb.geometry import fit_geometry
 from calibration.tlb.runs import DATA, read_runs_file, stored_runs
 
 QUICK_S, FULL_S = 60.0, 300.0
+NOTHING = "none"
+"""Base of a machine file that inherits nothing."""
 """Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
 RESERVE_S = {True: 22.0, False: 60.0}
 """Of the budget, what is kept for the live runtimes, the fit and the files."""
@@ -51,7 +60,14 @@ def samples_directory() -> Path:
 
 
 def calibrate(
-    *, out: Path | None, quick: bool, date: str, progress: Progress, samples: Path | None = None, passes: int = 1
+    *,
+    out: Path | None,
+    quick: bool,
+    date: str,
+    progress: Progress,
+    samples: Path | None = None,
+    passes: int = 1,
+    base: str = BUNDLED,
 ) -> Calibration:
     """Measure, fit and write.
 
@@ -63,10 +79,13 @@ def calibrate(
         samples: an interrupted run's samples to go on with; None: a new file.
         passes: how often every row is measured, each time within the budget. What neighbours leave of a shared cache
             changes over hours: passes far apart (`samples` of the first, one pass more) see it quiet once.
+        base: the machine file from which is inherited what was not reached; NOTHING: none, as for a file that is to
+            stand for itself.
 
     Raises:
-        BadInput: no compiler, no room, or nothing that can be fitted.
+        BadInput: no compiler, no room, no such base, or nothing that can be fitted.
     """
+    inherited = base_file(base)
     facts = host_facts(date=date)
     name = fingerprint(facts)
     path = out if out is not None else user_directory() / f"{name}.toml"
@@ -79,7 +98,7 @@ def calibrate(
         measure(wanted, samples, quick=quick, facts=facts, progress=progress)
     progress(0, 1, "fitting")
     assembled = assemble(
-        read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=base_file()
+        read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=inherited
     )  # fmt: skip
     assembled = with_tlb(assembled)
     write_machine_file(assembled.file, path)
@@ -113,12 +132,15 @@ def measure(rows: list[PlannedRow], samples: Path, *, quick: bool, facts: HostFa
     measure_runtimes([row for row in rows if row.live], out=samples, progress=progress)
 
 
-def base_file() -> MachineFile | None:
-    """The bundled file, from which prices are inherited; None while there is none."""
-    try:
-        return find_machine(BUNDLED)
-    except BadInput:
+def base_file(base: str = BUNDLED) -> MachineFile | None:
+    """The machine file from which prices are inherited; None of NOTHING, and while no file is bundled.
+
+    Raises:
+        BadInput: `base` names no machine file.
+    """
+    if base == NOTHING or (base == BUNDLED and BUNDLED not in bundled_machines()):
         return None
+    return find_machine(base)
 
 
 def check_writable(path: Path) -> None:

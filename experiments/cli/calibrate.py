@@ -20,13 +20,14 @@ def register(app: typer.Typer) -> None:
         quick: Annotated[bool, typer.Option("--quick", help="Within a minute; the rest is inherited.")] = False,
         resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
         passes: Annotated[int, typer.Option(min=1, max=20, help="Times that all is measured, each up to 5 min.")] = 1,
+        base: Annotated[str, typer.Option(help="Where what is not reached is inherited from, or `none`.")] = "bundled",
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> None:
         """Measure this machine, fit its prices, and write its machine file."""
         from calibration.calibrate import calibrate as run
 
         date = datetime.now(UTC).isoformat(timespec="minutes")
-        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes)
+        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base)
         document = _document(done)
         if as_json:
             print(json.dumps(document, indent=1))
