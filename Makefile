@@ -1,6 +1,6 @@
 # make predict   the main job: what a JVM of 4 GiB pays to start another program
 # make test      lint, types, layers, tests
-# make stress    what takes minutes: a sweep killed at 20 instants, one of a million points
+# make stress    what takes minutes: a sweep killed at 20 instants, the memory of one of a million points
 # make questions what the model was built to answer, in words
 # make renew     after a calibration: accept the answers of now, store the outputs of the notebooks
 # make bench | notebooks | docs | lock | clean

@@ -16,7 +16,7 @@ from calibration.capture.parent_file import read_parent
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
-from experiments import bench_compiled
+from experiments import bench_compiled, bench_sweep
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import DEFAULT_PARENT, DEFAULT_VIA, HELPER_NAMES, JDK_VIA
 from model.address_space import AddressSpace
@@ -188,18 +188,37 @@ def charging_ns(file: MachineFile, *, rounds: int = ROUNDS, charges: int = TIMEO
 
 
 def text_of(
-    file: MachineFile, *, rounds: int = ROUNDS, commands: int = COMMANDS, points: int = bench_compiled.POINTS
+    file: MachineFile,
+    *,
+    rounds: int = ROUNDS,
+    commands: int = COMMANDS,
+    points: int = bench_compiled.POINTS,
+    sweep: Mapping[str, int] | None = None,
 ) -> str:
     """All figures as text of at most 80 columns."""
-    charging = charging_ns(file, rounds=rounds)
     compiled = spawn_and_wait(read_parent(DEFAULT_PARENT), spawn_of("fork"), rules=file.machine.rules)
     point_rates = bench_compiled.point_rates(compiled, file, points=points)
-    speed, jvm, sizes = rates(file, rounds=rounds), jvm_ns(file, rounds=rounds), flat(file, rounds=rounds)
-    whole = commands_ns(file, rounds=commands)
-    first = sizes[0]
-    lines = [
-        f"machine file {file.machine.name} ({file.origin}); best of {rounds}, of {commands} for commands",
-        "",
+    return "\n".join(
+        [
+            f"machine file {file.machine.name} ({file.origin}); best of {rounds}, of {commands} for commands",
+            "",
+            *_simulation_text(file, rounds),
+            "",
+            *bench_compiled.text_of(point_rates, f"fork by {DEFAULT_PARENT}"),
+            "",
+            *bench_sweep.text_of(bench_sweep.sweep_rates(file, **(sweep or {}))),
+            "",
+            *_sizes_text(file, rounds),
+            "",
+            *_commands_text(file, commands),
+            "",
+        ]
+    )
+
+
+def _simulation_text(file: MachineFile, rounds: int) -> list[str]:
+    speed, charging = rates(file, rounds=rounds), charging_ns(file, rounds=rounds)
+    return [
         f"the model, {len(MECHANISMS)} mechanisms of {DEFAULT_PARENT}, beside a bare SimPy loop",
         f"  charges                 {speed.charges:>12,.0f} /s",
         f"  events                  {speed.events:>12,.0f} /s",
@@ -207,25 +226,32 @@ def text_of(
         f"  charges : bare timeouts {speed.charges / speed.timeouts:>12.2f}",
         f"  events : bare timeouts  {speed.events / speed.timeouts:>12.2f}",
         f"  charges alone : bare    {charging['bare'] / charging['charges']:>12.2f}",
-        "",
-        *bench_compiled.text_of(point_rates, f"fork by {DEFAULT_PARENT}"),
-        "",
+    ]
+
+
+def _sizes_text(file: MachineFile, rounds: int) -> list[str]:
+    jvm, sizes = jvm_ns(file, rounds=rounds), flat(file, rounds=rounds)
+    return [
         f"simulate() of jdk-fork by a JVM of {JVM_VMAS:,} vmas",
         f"  address space is new    {jvm['new'] / NS_PER_MS:>12.2f} ms",
         f"  counted before          {jvm['known'] / NS_PER_MS:>12.2f} ms",
         "",
         f"{'simulate() of fork by a parent of':<34} {'charges':>8} {'events':>8} {'time':>8}",
         *(
-            f"  {each.size:<32} {each.charges:>8} {each.events:>8} {each.elapsed_ns / first.elapsed_ns:>8.2f}"
+            f"  {each.size:<32} {each.charges:>8} {each.events:>8} {each.elapsed_ns / sizes[0].elapsed_ns:>8.2f}"
             for each in sizes
         ),
-        "",
+    ]
+
+
+def _commands_text(file: MachineFile, rounds: int) -> list[str]:
+    whole = commands_ns(file, rounds=rounds)
+    return [
         "whole commands",
         f"  spawncost predict       {whole['predict'] / NS_PER_S:>12.3f} s",
         f"  python -c pass          {whole['python'] / NS_PER_S:>12.3f} s",
         f"  ratio                   {whole['predict'] / whole['python']:>12.1f}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

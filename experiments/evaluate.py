@@ -79,7 +79,7 @@ def known_plan(identity: str, packed: bytes) -> Plan:
 def rows_of(plan: Plan, points: Iterable[Point]) -> list[Row]:
     """The rows of points, those of the compiled model where it answers. A point that fails is a row too."""
     numbered = dict(enumerate(points))
-    asked = {number: each for number, point in numbered.items() if (each := _asked(plan, point)) is not None}
+    asked = {number: each for number, point in numbered.items() if (each := asked_of(plan, point)) is not None}
     known = compiled_predictions(asked, parts=plan.sweep.breakdown)
     return [
         row_of(plan, point, (asked[number].question, known[number]) if number in known else None)
@@ -87,7 +87,7 @@ def rows_of(plan: Plan, points: Iterable[Point]) -> list[Row]:
     ]
 
 
-def _asked(plan: Plan, point: Point) -> Asked | None:
+def asked_of(plan: Plan, point: Point) -> Asked | None:
     """What the compiled model would be asked; None if the point fails, which its row will tell."""
     inputs = point.inputs
     structure = tuple(sorted((name, each) for name, each in inputs.items() if not _of_parent(name)))

@@ -42,6 +42,8 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spawncost",
 }
+_PLAIN = ("via", "store")
+"""Fields whose values say by themselves what they are."""
 _LOG_FROM = 30.0
 """A logarithmic axis where the largest value is so many times the least."""
 _MARKED_UP_TO = 40
@@ -100,19 +102,21 @@ def _series(part: pd.DataFrame, layout: Layout) -> dict[tuple[Any, Any], pd.Data
 
 
 def _look(colour: Any, dash: Any, whole: pd.DataFrame, layout: Layout) -> dict[str, Any]:
-    first = list(whole[layout.colour].unique()).index(colour) if layout.colour else 0
-    second = in_order(list(whole[layout.dash].unique())).index(dash) if layout.dash else 0
-    names = [(layout.colour, colour), (layout.dash, dash)]
-    plain = ("via", "store")
-    told = [(name, shown(name, each)) for name, each in names if name]
-    label = ", ".join(each if name in plain else f"{label_of(name)} {each}" for name, each in told)
+    first = list(whole[layout.colour].unique()).index(colour) if colour is not None else 0
+    second = in_order(list(whole[layout.dash].unique())).index(dash) if dash is not None else 0
     return {
         "color": COLOURS[first % len(COLOURS)],
         "linestyle": DASHES[(second if layout.dash else first) % len(DASHES)],
         "marker": MARKERS[first % len(MARKERS)],
         "markerfacecolor": "white" if second % 2 else COLOURS[first % len(COLOURS)],
-        "label": label or "p50",
+        "label": ", ".join(_names(colour, dash, layout)) or "p50",
     }
+
+
+def _names(colour: Any, dash: Any, layout: Layout) -> list[str]:
+    """What tells a line from others, as the legend says it."""
+    told = [(name, each) for name, each in ((layout.colour, colour), (layout.dash, dash)) if each is not None]
+    return [shown(name, each) if name in _PLAIN else f"{label_of(name)} {shown(name, each)}" for name, each in told]
 
 
 def _positions(some: pd.DataFrame, whole: pd.DataFrame, layout: Layout) -> list[float]:
@@ -147,20 +151,29 @@ def _measured(axes: Axes, measured: pd.DataFrame, layout: Layout, panel: Any, wh
         raise BadInput("--measured", f"it has no column {lacking}", "name its columns as the store's")
     if panel is not None and layout.panel in measured:
         measured = measured[measured[layout.panel] == panel]
-    told = layout.colour in measured
-    for colour in list(whole[layout.colour].unique()) if told else [None]:
+    for colour, dash in _alike(measured, whole, layout):
         some = measured if colour is None else measured[measured[layout.colour] == colour]
-        index = list(whole[layout.colour].unique()).index(colour) if told else 0
+        some = some if dash is None else some[some[layout.dash] == dash]
+        look = _look(colour, dash, whole, layout)
         axes.plot(
             _positions(some, whole, layout),
             some[column],
-            "o",
-            color=COLOURS[index % len(COLOURS)] if told else "white",
-            markeredgecolor="black",
-            markersize=6,
+            look["marker"],
+            color=look["color"] if colour is not None else "white",
+            markerfacecolor=look["markerfacecolor"] if colour is not None else "white",
+            markeredgecolor=look["color"] if colour is not None and look["markerfacecolor"] == "white" else "black",
+            markersize=7,
             zorder=5,
-            label=f"measured, {colour}" if told else "measured",
+            label=", ".join(("measured", *_names(colour, dash, layout))),
         )
+
+
+def _alike(measured: pd.DataFrame, whole: pd.DataFrame, layout: Layout) -> list[tuple[Any, Any]]:
+    """Colour's and dash's values of the measured points, in the order of the lines; None: not said."""
+    names = [name if name and name in measured else None for name in (layout.colour, layout.dash)]
+    values = [list(whole[name].unique()) if name else [None] for name in names]
+    met = {tuple(row[name] if name else None for name in names) for row in measured.to_dict("records")}
+    return [(colour, dash) for colour in values[0] for dash in in_order(values[1]) if (colour, dash) in met]
 
 
 def _dress(figure: Figure, panels: Sequence[Axes], good: pd.DataFrame, layout: Layout, title: str, failed: int) -> None:

@@ -21,8 +21,8 @@ from model.elf_image import ElfImage
 from model.process import Process
 from model.simulation import HELPED
 
-_FORMAT = "rows/3"
-"""Changes when the same prediction makes another row."""
+_FORMAT = "rows/4"
+"""Changes when the same inputs make another row with the same model."""
 
 Inputs = Mapping[str, Any]
 Read = TypeVar("Read")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12
+_TICKS = 5
+"""Intervals of a linear axis of times at most: their labels are long."""
 _LOW, _HIGH = COLOURS[0], COLOURS[1]
 
 
@@ -33,8 +35,8 @@ def tornado_figure(found: Sequence[Sensitivity], *, title: str = "") -> Figure:
         grid = figure.subplots(len(found), 3, squeeze=False, gridspec_kw=ratios)
         for row, each in zip(grid, found, strict=True):
             _swings(row[0], each)
-            _indices(row[1], each.axes, "of the variance over the axes")
-            _indices(row[2], each.prices[:_SHOWN], "of the error that prices bring")
+            _indices(row[1], each.axes, "share of the variance, axes")
+            _indices(row[2], each.prices[:_SHOWN], "share of the error of prices")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
@@ -59,9 +61,11 @@ def _swings(axes: Axes, found: Sensitivity) -> None:
     if ends and max(ends) > 30 * min(ends):
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
+    else:
+        axes.locator_params(axis="x", nbins=_TICKS)
     axes.xaxis.set_major_formatter(lambda value, _: tick(duration(value)) if value > 0 else "0")
     axes.grid(visible=False, axis="y")
-    axes.set_title(f"{found.mechanism}: time to {found.milestone}, {duration(found.centre_us)} at the centre")
+    axes.set_title(f"{found.mechanism} to {found.milestone}, {duration(found.centre_us)} at the centre")
     axes.set_xlabel("plain: factor low, hatched: factor high", fontsize=8)
 
 
@@ -73,7 +77,7 @@ def _end(swing: Swing, text: str) -> str:
     return shown(swing.factor, float(text))
 
 
-def _indices(axes: Axes, found: Sequence[Index], of_what: str) -> None:
+def _indices(axes: Axes, found: Sequence[Index], title: str) -> None:
     shown_first = list(reversed(found))
     for offset, colour, marker, kind in ((0.14, _LOW, "o", "first"), (-0.14, _HIGH, "s", "total")):
         values = [getattr(each, kind) for each in shown_first]
@@ -87,5 +91,5 @@ def _indices(axes: Axes, found: Sequence[Index], of_what: str) -> None:
     axes.set_yticks(range(len(shown_first)), names)
     axes.set_xlim(-0.05, max(1.05, *(1.05 * each.total_hi for each in found)) if found else 1.05)
     axes.grid(visible=False, axis="y")
-    axes.set_title(f"share {of_what}")
+    axes.set_title(title)
     axes.legend(loc="lower right")

@@ -21,6 +21,8 @@ _PLAIN = {
     "writable": "writable",
 }
 """Fields that are attributes of the process itself."""
+_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "lookup_name_bytes")
+"""Counts of an object that grow with its look-ups; each has a price of its own."""
 _HEAP = frozenset({"resident", "huge", "folio_pages"})
 
 
@@ -181,8 +183,8 @@ def varied_target(target: ElfImage, changes: Mapping[str, Any]) -> ElfImage:
 
     Libraries beyond its own are copies of its smallest one, at the end of the search scope, where they lengthen no
     look-up of the others; library_lookups and library_relocations are of each copy. Look-ups and relocations of the
-    whole start-up are made up by the executable. A look-up asks as many objects as its object's others do, and each
-    512 relocations write a page.
+    whole start-up are made up by the executable. A look-up asks as many objects and has as long a name as its object's
+    others, and each 512 relocations write a page.
 
     Raises:
         ValueError: it is not linked dynamically, or would have fewer than none of something.
@@ -225,9 +227,10 @@ def _more_lookups(program: ElfObject, more: int) -> ElfObject:
     total = program.symbol_lookups + more
     if total < 0:
         raise ValueError(f"{program.name}: {total} symbol look-ups would be left: the others have more than asked for")
-    known = program.symbol_lookups
-    probes = program.lookup_probes * total // known if known else total
-    return replace(program, symbol_lookups=total, lookup_probes=probes)
+    if not program.symbol_lookups:
+        return replace(program, symbol_lookups=total, lookup_probes=total)
+    parts = {name: getattr(program, name) * total // program.symbol_lookups for name in _OF_LOOKUPS}
+    return replace(program, symbol_lookups=total, **parts)
 
 
 def _more_relocations(each: ElfObject, more: int) -> ElfObject:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.compiled import LENGTH, Compiled, Worked
 from model.compiled_result import CompiledResult
 from model.costs import CostTable, fold_assumed
+from model.forms import product
 from model.parent_arrays import ParentArrays
 from model.spread import LEVELS, Z90, class_of, model_errors, path_reach
 from model.symbolic import FREE
@@ -115,7 +116,7 @@ def _stderr_ns(costs: CostTable, counts: Counts, points: int) -> Array:
             folded[place[name]] += factor * values
     met = np.flatnonzero(folded.any(axis=1))
     folded = folded[met]
-    variance = (folded * (costs.covariance[np.ix_(met, met)] @ folded)).sum(axis=0)
+    variance = (folded * product(costs.covariance[np.ix_(met, met)], folded)).sum(axis=0)
     return np.asarray(np.sqrt(np.maximum(0.0, variance)))
 
 

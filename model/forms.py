@@ -15,7 +15,9 @@ from model.symbolic import FREE, TIE_NS, Columns, Weights
 
 Array = NDArray[np.float64]
 Points = NDArray[np.intp]
-PIECE = 256
+ALONE = 1 << 18
+"""Multiplications of a matrix product that BLAS does by itself; OpenBLAS shares a larger one out among threads."""
+_LEAST_PIECE = 16
 SLEEP = "sleep"
 """Part of a breakdown that no cost prices."""
 
@@ -133,12 +135,16 @@ def _by_cost(weights: Weights) -> dict[str, dict[int, float]]:
 
 
 def product(weights: Array, matrix: Array) -> Array:
-    """weights @ matrix, in pieces that BLAS does not share out among threads: waiting for each other costs more."""
+    """weights @ matrix, in pieces that BLAS does not share out among threads.
+
+    Waiting for each other costs those more than they gain, and takes the CPU from another worker of a sweep.
+    """
     points = matrix.shape[1]
-    whole = points // PIECE * PIECE
+    piece = max(_LEAST_PIECE, ALONE // max(1, weights.size) // _LEAST_PIECE * _LEAST_PIECE)
+    whole = points // piece * piece
     found = np.empty((len(weights), points))
     if whole:
-        pieces, into = (each[:, :whole].reshape(len(each), -1, PIECE).swapaxes(0, 1) for each in (matrix, found))
+        pieces, into = (each[:, :whole].reshape(len(each), -1, piece).swapaxes(0, 1) for each in (matrix, found))
         np.matmul(weights, pieces, out=into)
     found[:, whole:] = weights @ matrix[:, whole:]
     return found

@@ -87,8 +87,9 @@ def critical_path(task: HasLedger, begin_ns: float, end_ns: float) -> list[Entry
             task = entry.ended_by
             index = _last_before(task, now, tolerance)
             continue
-        start = max(entry.start_ns, begin_ns)
-        path.append(_clip(entry, start, now))
+        whole = entry.start_ns >= begin_ns and entry.end_ns <= now
+        start = entry.start_ns if whole else max(entry.start_ns, begin_ns)
+        path.append(entry if whole else _clip(entry, start, now))
         now = min(now, start)
         index -= 1
     while index >= 0 and task.ledger[index].start_ns >= begin_ns - tolerance:
@@ -134,12 +135,12 @@ def bill_of(path: Iterable[Entry]) -> Bill:
     """The bill of a path."""
     counts: dict[str, float] = {}
     sleep_ns = elapsed_ns = 0.0
-    for entry in path:
-        elapsed_ns += entry.elapsed_ns
-        if entry.kind in ("charge", "latency"):
-            counts[entry.name] = counts.get(entry.name, 0.0) + entry.count
+    for start_ns, end_ns, kind, name, count, *_ in path:
+        elapsed_ns += end_ns - start_ns
+        if kind in ("charge", "latency"):
+            counts[name] = counts.get(name, 0.0) + count
         else:
-            sleep_ns += entry.elapsed_ns
+            sleep_ns += end_ns - start_ns
     return Bill(counts=counts, sleep_ns=sleep_ns, elapsed_ns=elapsed_ns)
 
 

@@ -61,7 +61,7 @@ NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-for
 
 @dataclass(slots=True)
 class Run:
-    """One finished run under one placement; `groups` are the load's mutators."""
+    """One finished run under one placement; `groups` are the load's mutators, `paths` the critical paths walked."""
 
     system: System
     caller: Task
@@ -70,10 +70,18 @@ class Run:
     owners: dict[str, Task] = field(default_factory=dict)
     error: SpawnFailed | None = None
     groups: list[Group] = field(default_factory=list)
+    paths: dict[str, list[Entry]] = field(default_factory=dict)
 
     def path_to(self, milestone: str) -> list[Entry]:
-        """Critical path from the caller's call to a milestone."""
-        return critical_path(self.owners[milestone], self.begin_ns, self.milestones[milestone] + self.begin_ns)
+        """Critical path from the caller's call to a milestone; it is walked once."""
+        if milestone not in self.paths:
+            end_ns = self.milestones[milestone] + self.begin_ns
+            self.paths[milestone] = critical_path(self.owners[milestone], self.begin_ns, end_ns)
+        return self.paths[milestone]
+
+    def copied(self) -> bool:
+        """Whether an mm was copied: only then do the attributes act that may be assumed."""
+        return any(entry.name == "dup_mm_fixed" for task in self.system.tasks for entry in task.ledger)
 
 
 class NotBuilt(ValueError):
@@ -100,7 +108,8 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
         runs += _phased(scenario, machine, costs, placements, first)
     else:
         runs += [(each, run_once(scenario, machine, costs, each, like=first)) for each in placements[1:]]
-    variants = [run_once(each, machine, costs, placements[0], like=first) for each in _variants(scenario)]
+    ends = _variants(scenario) if first.copied() else []
+    variants = [run_once(each, machine, costs, placements[0], like=first) for each in ends]
     found = assemble(scenario, machine, costs, runs, variants)
     return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
 

@@ -9,7 +9,7 @@ from experiments.questions.asking import Answer, one, swept
 from experiments.sweep_spec import Sweep
 
 QUESTION = "What changes for a JVM of 4 GiB from Linux 4.18 to 6.18, at the same price of each step?"
-KERNELS = ["4.18", "5.4", "5.10", "5.15", "6.1", "6.6", "6.8", "6.12", "6.18"]
+KERNELS = ["4.18", "4.19", "5.4", "5.10", "5.15", "6.1", "6.6", "6.8", "6.12", "6.18"]
 SWEEP = Sweep(
     name="kernel_upgrade",
     base={"parent": "jvm-4g", "via": ["jdk-fork", "jdk-vfork", "jdk-posix_spawn"]},
@@ -39,4 +39,4 @@ def _told(calls: list[float]) -> str:
     steps = [abs(after - before) for before, after in pairwise(calls)]
     at = KERNELS[1 + steps.index(max(steps))]
     ends = f"{duration(calls[0])} by the rules of 4.18, {duration(calls[-1])} by those of 6.18"
-    return f"{ends} ({change:+.0%}), most at {at}"
+    return f"{ends} ({change:+.0%}), the largest step at {at}"

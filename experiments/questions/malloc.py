@@ -47,10 +47,10 @@ def answer(machine: str) -> Answer:
         )
     split = _call_us(synthetic_parent(LIVE, vmas=1001), machine) - _call_us(synthetic_parent(LIVE), machine)
     saved = (figures["glibc, freed 0.25: call_us"] or 0.0) - (figures["jemalloc, freed 0.25: call_us"] or 0.0)
-    figures["us of a thousand vmas"], figures["vmas worth a quarter freed"] = split, saved / split * 1000
+    figures["us of a thousand mappings apart"], figures["mappings worth a quarter freed"] = split, saved / split * 1000
     words.append(
-        f"What a quarter freed and kept by glibc ({size(LIVE / 3)}) costs a fork, "
-        f"{saved / split * 1000:,.0f} more vmas would cost."
+        f"What a quarter freed and kept by glibc ({size(LIVE / 3)}) costs a fork, {saved / split * 1000:,.0f} more "
+        f"mappings would cost that lie apart, each with a page table of its own."
     )
     return Answer(name="malloc", question=QUESTION, words=tuple(words), figures=figures, rows=rows)
 

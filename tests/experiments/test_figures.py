@@ -188,3 +188,18 @@ def test_values_read_as_people_write_them() -> None:
     assert shown("rss", 1 << 30) == "1 GiB"
     assert shown("parent.huge", 0.5) == "0.5"
     assert [tick(each) for each in ("1.00 ms", "100 us", "2.50 s")] == ["1 ms", "100 us", "2.5 s"]
+
+
+def test_measured_points_look_like_the_line_that_they_are_of(frame: pd.DataFrame) -> None:
+    layout = layout_of(frame)
+    points = pd.DataFrame({"rss": [1 << 24] * 2, "call_us": [10.0, 20.0], "via": ["fork"] * 2, "thp": ["off", "on"]})
+
+    def drawn(measured: pd.DataFrame) -> list[Any]:
+        (axes,) = _drawn(sweep_figure(frame, layout, measured=measured))
+        return [line for line in axes.get_lines() if str(line.get_label()).startswith("measured")]
+
+    told = drawn(points)
+    assert [str(each.get_label()) for each in told] == ["measured, fork, thp off", "measured, fork, thp on"]
+    assert [each.get_markerfacecolor() for each in told] == [COLOURS[0], "white"]
+    (untold,) = drawn(points.drop(columns=["via", "thp"]))
+    assert list(untold.get_ydata()) == [10.0, 20.0]

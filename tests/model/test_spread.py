@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from model import simulation
 from model.costs import CostTable
 from model.ledger import Entry
 from model.machine import NO_SPREAD, Machine, Placement, Spread
 from model.prediction import Milestone
-from model.process import Process
+from model.process import Caller, Process
 from model.scenario import Scenario
-from model.simulation import simulate
+from model.simulation import run_once, simulate
 from model.spread import LONG_NS, SHORT_NS, SPAWNS, Z90, path_class, spread_of
 from tests.model.builders import (
     BARE,
@@ -200,3 +202,27 @@ def test_placements_are_looked_up_by_family_and_caller() -> None:
     assert machine.placements_of("vfork", cold=True) == rest
     assert replace(machine, placements={}).placements_of("fork") == (Placement(),)
     assert replace(machine, cpus=1).placements_of("fork") == (SAME,)
+
+
+@pytest.mark.parametrize(("mechanism", "variants"), [("fork", 4), ("vfork", 0), ("posix_spawn", 0)])
+def test_assumed_attributes_are_tried_only_where_they_can_act(
+    mechanism: str, variants: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assumed = ("contiguous", "writable")
+    parent = replace(parent_of(anon(512)), assumed=assumed)
+    scenario = scenario_of(mechanism, parent)
+    ends = simulation._variants(scenario)
+    assert len(ends) == 4
+    moved = [simulate(replace(each, parent=replace(each.parent, assumed=())), RICH, COST_TABLE) for each in ends]
+    plain = simulate(replace(scenario, parent=replace(parent, assumed=())), RICH, COST_TABLE)
+    assert any(each.milestones != plain.milestones for each in moved) == bool(variants)
+    runs: list[Scenario] = []
+
+    def counted(each: Scenario, *rest: Any, **named: Any) -> Any:
+        runs.append(each)
+        return run_once(each, *rest, **named)
+
+    monkeypatch.setattr(simulation, "run_once", counted)
+    simulate(scenario, RICH, COST_TABLE)
+    placements = RICH.placements_of(simulation.family_of(scenario.spawn), cold=parent.caller is Caller.COLD)
+    assert len(runs) == len(placements) + variants
