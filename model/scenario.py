@@ -18,6 +18,8 @@ from model.units import NS_PER_S
 class Spawn:
     """Start a child. `mechanism` is one of `model.simulation.MECHANISMS`; `target` NO_IMAGE: the child exits at once.
 
+    `exec` as mechanism: no child; the caller itself executes the target, its other threads end, and the program too.
+
     Attributes:
         helper: the JDK's jspawnhelper, or the shell of system(3), where the mechanism runs one first.
         flags: CLONE_ flags of clone3.

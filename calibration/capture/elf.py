@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.capture import elf_layout as layout
-from calibration.capture.credentials import is_secure
+from calibration.capture.credentials import THIS_PROCESS, Executor, is_secure
 from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
 from calibration.capture.elf_program import (
     PRELOAD_FILE,
@@ -46,7 +46,7 @@ def capture_elf(
     environ: Mapping[str, str] | None = None,
     glibc: str | None = None,
     linked: Relinked = AS_LINKED,
-    no_new_privs: bool | None = None,
+    executor: Executor = THIS_PROCESS,
 ) -> ElfImage:
     """Read a program, its interpreter and all its libraries, and count what kernel and loader will do.
 
@@ -56,7 +56,7 @@ def capture_elf(
         environ: environment of the new program; default this process's own.
         glibc: version whose loader rules count, such as "2.31"; default what the interpreter says.
         linked: what is to be counted is not the files as they are but as they would be, linked otherwise.
-        no_new_privs: of the caller; None: as this process has it.
+        executor: who executes it: no_new_privs, user and group decide whether its set-user-ID bit counts.
 
     Raises:
         BadInput: not found, no regular file, unreadable, truncated, neither ELF nor script, for another machine,
@@ -65,12 +65,12 @@ def capture_elf(
     name = os.fspath(path)
     environ = os.environ if environ is None else environ
     relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
-    key = (name, Path.cwd(), bind_now, relevant, glibc, linked, no_new_privs)
+    key = (name, Path.cwd(), bind_now, relevant, glibc, linked, executor)
     known = _images.get(key)
     if known is not None and known[0] == _signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, no_new_privs=no_new_privs)
+    how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, executor=executor)
     image, files = _capture(name, environ, how)
     _images[key] = (_signature(files), image)
     while len(_images) > CACHED_IMAGES:
@@ -97,7 +97,7 @@ class _Reading:
     bind_now: bool | None
     glibc: str | None
     linked: Relinked
-    no_new_privs: bool | None
+    executor: Executor
 
 
 def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfImage, list[str]]:
@@ -117,12 +117,12 @@ def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfI
         script_depth=len(script.interpreters),
         argv0=opened[-1],
         script_arguments=script.arguments,
+        secure=is_secure(script.program, how.executor),
     )
     if not program.interpreter:
         member = Member(elf=program, role="executable", name=Path(script.program).name, names=set())
         return _static_image(common, member), [*opened, program.path]
-    secure = is_secure(script.program, no_new_privs=how.no_new_privs)
-    environment = loader_environment(environ, secure=secure)
+    environment = loader_environment(environ, secure=common.secure)
     if how.bind_now is not None:
         environment = replace(environment, bind_now=how.bind_now)
     image, members = _dynamic_image(common, program, environment, how)
@@ -168,7 +168,6 @@ def _dynamic_image(
         bind_now=objects[0].bind_now,
         glibc=told,
         tables_bytes=sum(_tables_bytes(each.elf) for each in listed),
-        secure=environment.secure,
         maps_cache=loaded.maps_cache,
         preload_file=Path(PRELOAD_FILE).is_file(),
         origin_reads=int(any("$ORIGIN" in each.replace("{", "") for each in (program.rpath, program.runpath))),

@@ -5,14 +5,17 @@ from __future__ import annotations
 from model.elf_image import ElfImage, ElfObject, loader_constructors
 from model.kernel.task import Path, Task
 
+SECURE_ACCESSES = 2
+"""Look-ups of /etc/suid-debug in secure mode, for tunables and for LD_ variables: `elf/rtld.c:process_envvars@2.36`."""
+
 
 def start_up(task: Task, image: ElfImage) -> Path:
     """User-level start of a new image, up to the program's own `_start`.
 
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
-    Charges: cpuid, ldso_fixed, those of map_object and relocate for each object (its name stands on the path), the
-    loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
+    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of map_object and relocate for each object (its
+    name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
     Leaves out: LD_AUDIT, cold page cache.
     """
     system = task.system
@@ -22,6 +25,7 @@ def start_up(task: Task, image: ElfImage) -> Path:
     with task.at("_dl_start"):
         task.charge("ldso_fixed")
         task.charge("cpuid", system.machine.facts.get("loader_cpuids", 0.0))
+        task.charge("failed_open", SECURE_ACCESSES * image.secure)
         if task.cold:
             task.charge("cold_ldso")
         for each in image.objects:
@@ -83,7 +87,7 @@ def loader_system_calls(image: ElfImage) -> dict[str, int]:
     """
     libraries = image.libraries
     calls = dict.fromkeys(("brk", "access", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64"), 1)
-    calls["access"] += 2 * image.secure  # /etc/suid-debug, for tunables and for LD_ variables
+    calls["access"] += SECURE_ACCESSES * image.secure
     opened = len(libraries) + image.maps_cache + image.preload_file
     calls |= {
         "openat": opened + sum(each.failed_opens for each in image.objects),
