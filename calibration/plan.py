@@ -182,6 +182,7 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "cow": _cow,
     "file_fault": _file_fault,
     "file_write": _file_write,
+    "cold_read": lambda row: (Charge(cost="storage_read"), Charge(cost="storage_kib", count=row.count("kib", 4))),
     "tlb_refill": _one("tlb_miss"),
     "shootdown": _one("ipi_interrupted"),
     "wake": _wake,

@@ -43,6 +43,8 @@ cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
 file-read: file_fault --pages 1024 | quick
 file-write: file_write --pages 512 | quick
+cold-read-4: cold_read --kib 4
+cold-read-512: cold_read --kib 512
 noexec: exec_noexec | quick
 exec-enoent: exec_enoent | quick
 tlb-refill-64: tlb_refill --pages 64 --extra | quick processes=6
@@ -212,6 +214,7 @@ held-raw: fork_touched --pages 2048 --mech fork_raw | held-out
 held-fork-exec: exec_target --mech fork --target dynamic_main | held-out
 held-spawn: exec_target --mech posix_spawn --target dynamic | held-out
 held-exec-threads: exec_threads --target tiny_static --threads 60 | held-out
+held-cold-read: cold_read --kib 64 | held-out
 held-exec-own: exec_threads --target tiny_static --threads 8 --pages 8192 | held-out
 held-exec-setid: exec_setid --target dynamic | held-out milestones=call,main,reaped
 held-exec-alone: exec_threads --target tiny_static --threads 0 | held-out

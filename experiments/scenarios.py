@@ -57,6 +57,7 @@ class Question:
         kernel: the version asked for; empty: that of the machine file.
         notices: what had to be assumed before the model was asked.
         load: what else runs.
+        cold_files: whether files that are executed or mapped are read in from the storage first.
     """
 
     parent: Process
@@ -69,6 +70,7 @@ class Question:
     seed: int = 0
     notices: tuple[Notice, ...] = ()
     load: Load = field(default_factory=Load)
+    cold_files: bool = False
 
     def scenario(self, mechanism: str) -> Scenario:
         """The scenario of one mechanism: spawn once and wait."""
@@ -78,7 +80,15 @@ class Question:
             helper=self.helpers.get(mechanism),
             flags=self.flags if mechanism == "clone3" else frozenset(),
         )
-        return spawn_and_wait(self.parent, spawn, rules=self.rules, seed=self.seed, load=self.load)
+        more = {"rules": self.rules, "seed": self.seed, "load": self.load, "cold_files": self.cold_files}
+        return spawn_and_wait(self.parent, spawn, **more)
+
+
+def cold_files_of(page_cache: str) -> bool:
+    """Whether `--page-cache` says that files are read in from the storage. Raises BadInput unless warm or cold."""
+    if page_cache not in ("warm", "cold"):
+        raise BadInput(f"--page-cache {page_cache}", "there is no such state", "warm or cold")
+    return page_cache == "cold"
 
 
 def target_of(

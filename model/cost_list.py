@@ -180,6 +180,11 @@ de_thread_fixed (execve) by exec_threads else 16.0 × context_switch
 de_thread_kill (thread) by exec_threads else 1.6 × do_exit_fixed
     A sleeping thread that another one's exec kills: zap_other_threads of kernel/signal.c, its wake-up, its
     kernel/exit.c:do_exit, which reaps itself; its stack is dropped with the mm.
+storage_read (read) latency by cold_read else 300.0 × syscall
+    A read of a file's pages that are not in the page cache, until it is back: mm/filemap.c:filemap_fault@v6.18,
+    the storage itself, and the reader's wake-up.
+storage_kib (KiB) latency by cold_read else 5.0 × syscall
+    Each KiB that such a read brings.
 exec_credentials (execve) by exec_setid else 8.0 × syscall
     What a file that changes user or group costs more: fs/exec.c:bprm_fill_uid@v6.18, the new user's counters in
     kernel/cred.c:commit_creds@v6.18, AT_SECURE. Capabilities of a file are taken to cost the same.

@@ -216,6 +216,7 @@ def run_once(
         returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
         load=scenario.load,
+        cached=set(scenario.cached) if scenario.cold_files else None,
         ticks=Ticks(phase, slice_ns(machine.cpus)),
     )
     for cpu in system.cpus[::-1][: scenario.load.busy_cpus]:

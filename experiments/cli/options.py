@@ -17,13 +17,14 @@ from calibration.capture.sizes import parse_size
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile, find_machine
-from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, Prelink, Relr, Static
+from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, PageCache, Prelink, Relr, Static
 from experiments.scenarios import (
     DEFAULT_PARENT,
     DEFAULT_TARGET,
     Notice,
     Question,
     adjusted,
+    cold_files_of,
     flags_of,
     helpers_of,
     java_of,
@@ -78,6 +79,7 @@ class Asked:
     static: Static = False
     libraries: Libraries = None
     bare_metal: BareMetal = False
+    page_cache: PageCache = "warm"
     via: Annotated[
         str | None, typer.Option(metavar="LIST|all", help="Mechanisms, comma-separated (fork,vfork,posix_spawn).")
     ] = None
@@ -151,6 +153,7 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         seed=asked.seed,
         notices=target_notices + helper_notices + load_notices,
         load=load,
+        cold_files=cold_files_of(asked.page_cache),
     )
     return question, machine_if(file, what_if(asked))
 

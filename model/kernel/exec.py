@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model.elf_image import ElfImage
 from model.kernel.exit import drop_mm
+from model.kernel.filemap import read_header, read_mapped, read_scripts
 from model.kernel.fork import complete_vfork_done, dup_fd
 from model.kernel.locks import RwLock
 from model.kernel.task import Mm, Path, Task
@@ -40,7 +41,7 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
     `user` is the start-up of the new image up to `_start` (it lies above the kernel layer).
     Charges: execve_enoent, execve_prepare, exec_arg_page, execve_open, elf_interpreter, execve_fixed, exec_credentials,
     elf_load_segment, fault_file_write (the cleared tail of the bss page), cold_exec_open, cold_exec, those of
-    de_thread, drop_mm, close_on_exec; those of dup_fd for a shared table.
+    de_thread, read_scripts, read_header, read_mapped, drop_mm, close_on_exec; those of dup_fd for a shared table.
     Leaves out: LSM transitions, migration by sched_exec.
     """
     with task.at("do_execveat_common"):
@@ -55,6 +56,10 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
                     dup_fd(task)
                 task.shares_files = False
             task.charge("execve_open")
+            read_scripts(task, call.image)
+            for each in (call.image.program, call.image.loader):
+                if each is not None:
+                    read_header(task, each)
             task.charge("elf_interpreter", bool(call.image.elf_interpreter))
             if task.cold:
                 task.charge("cold_exec_open", 1 + bool(call.image.elf_interpreter))
@@ -69,6 +74,9 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
             task.charge("execve_fixed")
             task.charge("exec_credentials", call.image.secure)
             program = call.image.program
+            for each in (program, call.image.loader):
+                if each is not None:
+                    read_mapped(task, each)
             if program is not None:
                 task.charge("elf_load_segment", program.load_segments)
                 task.charge("fault_file_write", program.clears_bss_tail)

@@ -80,6 +80,7 @@ class System:
             lines and tables that the next fork needs.
         events: how often a task let the simulation catch up.
         load: what else runs.
+        cached: paths of files that lie in the page cache; None: all do.
         ticks: when slices end on CPUs that are busy.
     """
 
@@ -95,6 +96,7 @@ class System:
     returned: float = 0.0
     events: int = 0
     load: Load = field(default_factory=Load)
+    cached: set[str] | None = None
     ticks: Ticks = field(default_factory=lambda: Ticks(0.5, slice_ns(1)))
 
     @property

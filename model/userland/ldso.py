@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model.elf_image import ElfImage, ElfObject, loader_constructors
+from model.kernel.filemap import read_header, read_mapped
 from model.kernel.task import Path, Task
 
 SECURE_ACCESSES = 2
@@ -16,7 +17,7 @@ def start_up(task: Task, image: ElfImage) -> Path:
     loader's run, constructors left out.
     Charges: cpuid, ldso_fixed, failed_open of a secure start, those of map_object and relocate for each object (its
     name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT, cold page cache.
+    Leaves out: LD_AUDIT; of a cold page cache, ld.so.cache.
     """
     system = task.system
     if image.loader is None:
@@ -50,11 +51,14 @@ def _relocated(image: ElfImage) -> list[ElfObject]:
 def map_object(task: Task, each: ElfObject) -> None:
     """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
 
-    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library.
+    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library, those of
+    read_header and read_mapped.
     """
     with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
         if each.role == "library":
+            read_header(task, each)
+            read_mapped(task, each)
             task.charge("ldso_object")
             task.charge("ldso_bss", each.anon_vmas)
 
