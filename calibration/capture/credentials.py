@@ -32,6 +32,15 @@ class Executor:
 THIS_PROCESS = Executor()
 
 
+def known_executor(by: Executor) -> Executor:
+    """The same with what this process has put in."""
+    return Executor(
+        no_new_privs=has_no_new_privs() if by.no_new_privs is None else by.no_new_privs,
+        uid=os.getuid() if by.uid is None else by.uid,
+        gid=os.getgid() if by.gid is None else by.gid,
+    )
+
+
 def executor_of(process: Process) -> Executor:
     """A captured process as the one that executes."""
     return Executor(no_new_privs=process.no_new_privs, uid=process.uid, gid=process.gid)
@@ -44,13 +53,13 @@ def is_secure(path: str, by: Executor = THIS_PROCESS) -> bool:
         path: the file that is mapped: of a script its interpreter, whose bits alone count.
         by: who executes it. With no_new_privs, and on a nosuid mount, no bit counts.
     """
-    if (has_no_new_privs() if by.no_new_privs is None else by.no_new_privs) or os.statvfs(path).f_flag & os.ST_NOSUID:
+    by = known_executor(by)
+    if by.no_new_privs or os.statvfs(path).f_flag & os.ST_NOSUID:
         return False
-    uid, gid = os.getuid() if by.uid is None else by.uid, os.getgid() if by.gid is None else by.gid
     status = Path(path).stat()
-    user = bool(status.st_mode & stat.S_ISUID) and status.st_uid != uid
+    user = bool(status.st_mode & stat.S_ISUID) and status.st_uid != by.uid
     group = bool(status.st_mode & stat.S_ISGID) and bool(status.st_mode & stat.S_IXGRP)
-    return user or (group and status.st_gid != gid) or (uid != 0 and _has_capabilities(path))
+    return user or (group and status.st_gid != by.gid) or (by.uid != 0 and _has_capabilities(path))
 
 
 def has_no_new_privs() -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from calibration.capture import elf_layout as layout
-from calibration.capture.credentials import THIS_PROCESS, Executor, is_secure
+from calibration.capture.credentials import THIS_PROCESS, Executor, is_secure, known_executor
 from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
 from calibration.capture.elf_program import (
     PRELOAD_FILE,
@@ -24,6 +25,7 @@ from calibration.capture.elf_program import (
     parse_version,
     scope_of,
 )
+from calibration.capture.image_cache import Signature, signature, store_image, stored_image
 from calibration.capture.loader_search import path_components
 from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
@@ -32,10 +34,11 @@ from calibration.capture.symbols import STT_GNU_IFUNC, bind
 from model.elf_image import ElfImage, ElfObject, Kind
 
 CACHED_IMAGES = 32
+WORTH_STORING_S = 0.05
+"""What takes longer to read is kept on disk too."""
 VDSO_NAMES = (b"time", b"gettimeofday")
 """Functions of libc whose IFUNC resolver asks the vdso."""
 
-Signature = tuple[tuple[str, int, int, int], ...]
 _images: OrderedDict[tuple[object, ...], tuple[Signature, ElfImage]] = OrderedDict()
 
 
@@ -67,27 +70,22 @@ def capture_elf(
     relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
     key = (name, Path.cwd(), bind_now, relevant, glibc, linked, executor)
     known = _images.get(key)
-    if known is not None and known[0] == _signature(each[0] for each in known[0]):
+    if known is not None and known[0] == signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, executor=executor)
-    image, files = _capture(name, environ, how)
-    _images[key] = (_signature(files), image)
+    lasting = (*key[:-1], known_executor(executor))
+    read, image = stored_image(lasting)
+    if image is None:
+        begin_s = time.perf_counter()
+        how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, executor=executor)
+        image, files = _capture(name, environ, how)
+        read = signature(files)
+        if time.perf_counter() - begin_s > WORTH_STORING_S:
+            store_image(lasting, read, image)
+    _images[key] = (read, image)
     while len(_images) > CACHED_IMAGES:
         _images.popitem(last=False)
     return image
-
-
-def _signature(paths: Iterable[str]) -> Signature:
-    """Path, size, mtime and mode of each file; zeros for one that is gone."""
-    rows = []
-    for path in paths:
-        try:
-            status = Path(path).stat()
-            rows.append((path, status.st_size, status.st_mtime_ns, status.st_mode))
-        except (OSError, ValueError):
-            rows.append((path, 0, 0, 0))
-    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
