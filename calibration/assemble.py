@@ -34,7 +34,11 @@ FACT_CANDIDATES: Mapping[str, Sequence[float]] = {
     "pcp_tables": (16, 24, 32, 48, 64),
 }
 """Where a price may change with size; the data choose."""
-COUNTED = {"loader_cpuids": ("loader-cpuids", "cpuids"), "static_cpuids": ("static-cpuids", "cpuids_total")}
+COUNTED = {
+    "read_ahead_kib": ("cold-read-4", "read_ahead_kib"),
+    "loader_cpuids": ("loader-cpuids", "cpuids"),
+    "static_cpuids": ("static-cpuids", "cpuids_total"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,9 @@ def counted_facts(samples: SampleFile) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, (row, key) in COUNTED.items():
         for run in kept.get(row, []):
-            found[name] = float(run.header.get("counts", {}).get(key, 0))
+            told = run.header.get("counts", {})
+            if key in told or name != "read_ahead_kib":
+                found[name] = float(told.get(key, 0))
     return found
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.capture.image_cache import cache_dir
 from calibration.errors import BadInput
 
 #: -z now: no symbol is looked up inside a timed interval.
@@ -32,12 +33,6 @@ class Compiler:
 
     command: tuple[str, ...]
     version: str
-
-
-def cache_dir() -> Path:
-    """Where built programs are kept: $XDG_CACHE_HOME/spawncost, by default ~/.cache/spawncost."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "spawncost"
 
 
 def find_compiler() -> Compiler:

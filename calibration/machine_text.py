@@ -54,8 +54,13 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def _priced(costs: CostTable) -> Iterator[str]:
-    """Costs that have a price, their own or one that follows another's, in the order in which they are declared."""
-    for name in COSTS:
+    """Costs that have a price, their own or one that is assumed, in the order in which they are declared.
+
+    What only stands in for a price that is still to be measured is not written as one.
+    """
+    for name, spec in COSTS.items():
+        if spec.otherwise is not None and name not in costs.ns:
+            continue
         try:
             costs.price(name)
         except KeyError:

@@ -90,8 +90,10 @@ def _planned(text: str) -> PlannedRow:
         milestones = ("value",)
     elif role == "count":
         milestones = ()
-    elif words[0] == "exec_target":
+    elif words[0] in ("exec_target", "exec_setid"):
         milestones = ("main", "reaped")
+    elif words[0] == "exec_threads":
+        milestones = ("main",)
     if "milestones" in settings:
         milestones = tuple(name for name in get_args(Milestone) if name in settings["milestones"].split(","))
     modes = role == "spread" or "modes" in flags
@@ -180,6 +182,7 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "cow": _cow,
     "file_fault": _file_fault,
     "file_write": _file_write,
+    "cold_read": lambda row: (Charge(cost="storage_read"), Charge(cost="storage_kib", count=row.count("kib", 4))),
     "tlb_refill": _one("tlb_miss"),
     "shootdown": _one("ipi_interrupted"),
     "wake": _wake,
@@ -188,11 +191,19 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
 
 MECHANISM = {"fork_raw": "clone3", "clone_vm": "clone3"}
 """Bench mechanisms that the model knows under another name."""
+DEFAULT_MECHANISM = {
+    "vfork_exit": "vfork",
+    "clone_vm_exit": "clone_vm",
+    "exec_target": "vfork",
+    "exec_threads": "exec",
+    "exec_setid": "vfork",
+}
+"""How a bench starts its child if its arguments do not say; all others fork."""
 
 
 def spawn_of(row: PlannedRow, target: ElfImage | None) -> Spawn:
     """The spawn that a bench's arguments describe."""
-    default = {"vfork_exit": "vfork", "clone_vm_exit": "clone_vm", "exec_target": "vfork"}.get(row.row.bench, "fork")
+    default = DEFAULT_MECHANISM.get(row.row.bench, "fork")
     mechanism = row.options.get("mech", "posix_spawn" if row.row.bench == "posix_spawn_exit" else default)
     flags = frozenset({"CLONE_VM"}) if mechanism == "clone_vm" else frozenset[str]()
     return Spawn(
@@ -241,6 +252,8 @@ def scenario_of(
     )
     if "depth" in row.options:
         parent = replace(parent, space=_deeper(parent.space, row.count("depth")))
+    if target is not None and row.row.bench == "exec_setid":
+        target = replace(target, secure=True)  # its copy is; what was captured is the file that was copied
     spawn = replace(spawn_of(row, target), helper=helper)
     return Scenario(parent=parent, program=(spawn, Wait()), rules=rules)
 

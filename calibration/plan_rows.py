@@ -43,6 +43,8 @@ cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
 file-read: file_fault --pages 1024 | quick
 file-write: file_write --pages 512 | quick
+cold-read-4: cold_read --kib 4
+cold-read-512: cold_read --kib 512
 noexec: exec_noexec | quick
 exec-enoent: exec_enoent | quick
 tlb-refill-64: tlb_refill --pages 64 --extra | quick processes=6
@@ -124,6 +126,10 @@ exec-libs-bss: exec_target --target libs --libs 24 --bss-pages 4
 exec-libs-cached: exec_target --target libs --libs 2 --exports 500 --lookups 2000 --repeats 9
 exec-libs-96: exec_target --target libs --libs 96
 exec-libs-by-name: exec_target --target libs --libs 24 --by-name 1 | held-out
+exec-setid: exec_setid --target tiny_static | processes=30 milestones=call,main,reaped
+exec-threads-2: exec_threads --target tiny_static --threads 2
+exec-threads-20: exec_threads --target tiny_static --threads 20
+exec-threads-200: exec_threads --target tiny_static --threads 200 | processes=8
 exec-libs-lookups-far: exec_target --target libs --libs 24 --exports 200 --lookups 200
 """
 
@@ -207,6 +213,11 @@ held-vfork-fds: vfork_exit --high 1000 | held-out
 held-raw: fork_touched --pages 2048 --mech fork_raw | held-out
 held-fork-exec: exec_target --mech fork --target dynamic_main | held-out
 held-spawn: exec_target --mech posix_spawn --target dynamic | held-out
+held-exec-threads: exec_threads --target tiny_static --threads 60 | held-out
+held-cold-read: cold_read --kib 64 | held-out
+held-exec-own: exec_threads --target tiny_static --threads 8 --pages 8192 | held-out
+held-exec-setid: exec_setid --target dynamic | held-out milestones=call,main,reaped
+held-exec-alone: exec_threads --target tiny_static --threads 0 | held-out
 held-libs-real: exec_target --target libs --libs 32 --exports 300 --relative 1000 --lookups 250 --distinct 1 | held-out
 held-libs-16: exec_target --target libs --libs 16 --exports 100 --relative 500 --lookups 100 | held-out
 """

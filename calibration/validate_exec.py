@@ -89,7 +89,7 @@ def compared(file: MachineFile, done: Sequence[ExecRuns], group: str) -> list[Co
 
 
 def predict_exec(file: MachineFile, caller: Process, image: ElfImage, case: ExecCase) -> Prediction:
-    """The spawn of a stopped copy, as exec_loop.c does it."""
+    """The spawn of a stopped copy, as exec_loop.c does it; what the case evicts is read in from the storage."""
     spawn = Spawn(
         mechanism="vfork",
         target=image,
@@ -98,7 +98,9 @@ def predict_exec(file: MachineFile, caller: Process, image: ElfImage, case: Exec
         runs_main=False,
     )
     parent = replace(caller, caller=Caller.HOT, writable=0.0, assumed=())
-    return simulate(spawn_and_wait(parent, spawn, rules=file.machine.rules), file.machine, file.costs)
+    cached = frozenset(each.path for each in image.objects if each.path not in case.evicted)
+    scenario = spawn_and_wait(parent, spawn, rules=file.machine.rules, cold_files=bool(case.evicted), cached=cached)
+    return simulate(scenario, file.machine, file.costs)
 
 
 def start_of(file: MachineFile, prediction: Prediction) -> Milestone:

@@ -51,8 +51,9 @@ class LibraryCase:
     """One program in one way.
 
     Attributes:
-        comparison: from execve to `_start`; None where pages were evicted, which the model does not price.
-        cold_ns: p50 with the libraries' pages evicted before each start; None if not tried.
+        comparison: from execve to `_start`; with all files in the page cache.
+        cold_ns: p50 with the libraries' pages evicted before each start; NaN if not tried.
+        cold_predicted_ns: the same as predicted, of the files that could be evicted.
         major_faults: of a cold start.
         bare_ns: predicted p50 without a hypervisor.
         adds_ns: measured p50 beyond that with libc alone; cold_adds_ns, bare_adds_ns: the same of the others.
@@ -65,6 +66,7 @@ class LibraryCase:
     image: ElfImage
     comparison: Comparison
     cold_ns: float
+    cold_predicted_ns: float
     major_faults: float
     bare_ns: float
     adds_ns: float
@@ -197,6 +199,7 @@ def _case(
         image=image,
         comparison=comparison,
         cold_ns=quantile([each for samples in cold.samples_ns["start"] for each in samples], 0.5),
+        cold_predicted_ns=start_of(file, predict_exec(file, caller, image, evictable(cold.case))).p50_ns,
         major_faults=quantile([float(each) for each in cold.major_faults], 0.5),
         bare_ns=start_of(bare, predict_exec(bare, caller, image, warm.case)).p50_ns,
         adds_ns=0.0,
@@ -204,6 +207,17 @@ def _case(
         bare_adds_ns=0.0,
         lookups_for_tens=math.nan,
     )
+
+
+def evictable(case: ExecCase) -> ExecCase:
+    """The case with those of its files that no running program maps: only their pages go when they are told to."""
+    mapped: set[str] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            mapped |= {line.split(maxsplit=5)[5] for line in maps.read_text().splitlines() if "/" in line}
+        except OSError:
+            continue
+    return replace(case, evicted=tuple(each for each in case.evicted if str(Path(each).resolve()) not in mapped))
 
 
 def _beyond(case: LibraryCase, alone: LibraryCase, empty: LibraryCase) -> LibraryCase:

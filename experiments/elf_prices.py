@@ -71,15 +71,15 @@ class Start:
     stderr_ns: float
 
 
-def start_of(image: ElfImage, file: MachineFile, *, caller: str = "hot") -> Start:
+def start_of(image: ElfImage, file: MachineFile, *, caller: str = "hot", cold_files: bool = False) -> Start:
     """The start of an image by a small C program's posix_spawn, undisturbed and at the likeliest placement.
 
-    A file that may not be executed is priced as if it might.
+    A file that may not be executed is priced as if it might. `cold_files`: all of them are read in from the storage.
 
     Raises:
         BadInput: the machine file lacks a price, or there is no such caller.
     """
-    ledger = _child_of(image, file, caller)
+    ledger = _child_of(image, file, caller, cold_files)
     parts: dict[str, Part] = {}
     before: dict[str, float] = {}
     main_ns = loader_ns = 0.0
@@ -110,12 +110,12 @@ def part_of(path: Sequence[str]) -> tuple[str, bool]:
     return next((name for function, name in PART_FUNCTIONS.items() if function in path), ""), False
 
 
-def _child_of(image: ElfImage, file: MachineFile, caller: str) -> Sequence[Entry]:
+def _child_of(image: ElfImage, file: MachineFile, caller: str, cold_files: bool) -> Sequence[Entry]:
     if caller not in tuple(Caller):
         raise BadInput(f"--caller {caller}", "there is no such state", "hot or cold")
     parent = replace(synthetic_parent(0), caller=Caller(caller), assumed=())
     spawn = Spawn(mechanism="posix_spawn", target=replace(image, executable=True))
-    scenario = spawn_and_wait(parent, spawn, rules=file.machine.rules)
+    scenario = spawn_and_wait(parent, spawn, rules=file.machine.rules, cold_files=cold_files)
     try:
         prediction = simulate(scenario, file.machine, file.costs)
     except MissingCost as error:

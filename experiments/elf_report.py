@@ -80,7 +80,9 @@ def elf_document(image: ElfImage) -> dict[str, object]:
     return document
 
 
-def start_record(start: Start, *, machine: str, caller: str, what_if: Sequence[str] = ()) -> dict[str, Any]:
+def start_record(
+    start: Start, *, machine: str, caller: str, what_if: Sequence[str] = (), page_cache: str = "warm"
+) -> dict[str, Any]:
     """What `elf` adds to the document under `start`: the prices of the start in parts, the dearest first.
 
     Times in microseconds, undisturbed: `main_us` from the call of execve to `_start`, `loader_us` of it in ld.so,
@@ -90,6 +92,7 @@ def start_record(start: Start, *, machine: str, caller: str, what_if: Sequence[s
         "machine": machine,
         "caller": caller,
         "what_if": list(what_if),
+        "page_cache": page_cache,
         "main_us": _us(start.main_ns),
         "main_stderr_us": _us(start.stderr_ns),
         "loader_us": _us(start.loader_ns),

@@ -98,10 +98,18 @@ def headline_of(document: Mapping[str, Any]) -> str:
     if failing:
         return f"{_failure(document, failing[0])}{_alternative(best, None)}."
     worst = worst_of(compared)
+    if worst is None and compared:
+        return f"{compared[0]['mechanism']} never returns to {parent_words(document)}{_until_main(compared[0])}."
     if worst is None:
         return f"no mechanism was asked for {parent_words(document)}."
     stop = f"{worst['mechanism']} stops the calling thread of {parent_words(document)} for {duration(call_us(worst))}"
     return f"{stop}, {cause_words(worst)}{_alternative(best, worst)}."
+
+
+def _until_main(prediction: Mapping[str, Any]) -> str:
+    """How long a way without a call takes to the target's first instruction."""
+    main = prediction["milestones_us"].get("main")
+    return f"; the target begins after {duration(main['p50'])}" if main is not None else ""
 
 
 def _failure(document: Mapping[str, Any], failing: Mapping[str, Any]) -> str:

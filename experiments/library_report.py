@@ -36,6 +36,7 @@ def _row(each: LibraryCase) -> dict[str, Any]:
         "predicted_us": compared.predicted.p50_ns / 1e3,
         "predicted_bare_metal_us": each.bare_ns / 1e3,
         "measured_evicted_us": _finite(each.cold_ns / 1e3),
+        "predicted_evicted_us": each.cold_predicted_ns / 1e3,
         "major_faults_evicted": _finite(each.major_faults),
         "adds_us": {
             "measured": each.adds_ns / 1e3,
@@ -57,14 +58,15 @@ def _finite(value: float) -> float | None:
 def library_text(done: LibraryValidation) -> str:
     """A line a case, then when the claim is true."""
     head = f"{'from execve to _start, ms':30}{'libs':>5}{'look-ups':>9}{'measured':>9}{'predicted':>10}"
-    lines = [f"{head}{'floor':>6}{'evicted':>8}{'bare':>6}{'adds':>6}"]
+    lines = [f"{head}{'floor':>6}{'evicted':>8}{'predicted':>10}{'bare':>6}{'adds':>6}"]
     for each in done.cases:
         name = f"{each.name}{', bound at once' if each.now else ''}"
         floor = f"{each.comparison.floor:.0%}" if math.isfinite(each.comparison.floor) else "-"
         lines.append(
             f"{name[:30]:30}{len(each.image.libraries):5}{each.image.symbol_lookups:9}"
             f"{each.comparison.measured_ns(0.5) / 1e6:9.2f}{each.comparison.predicted.p50_ns / 1e6:10.2f}{floor:>6}"
-            f"{each.cold_ns / 1e6:8.2f}{each.bare_ns / 1e6:6.2f}{each.adds_ns / 1e6:6.1f}"
+            f"{each.cold_ns / 1e6:8.2f}{each.cold_predicted_ns / 1e6:10.2f}"
+            f"{each.bare_ns / 1e6:6.2f}{each.adds_ns / 1e6:6.1f}"
         )
     return "\n".join([*lines, *_verdict(done), *(f"skipped {case}: {why}" for case, why in done.skipped)])
 

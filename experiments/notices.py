@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from calibration.capture.host import HostFacts, fingerprint
 from calibration.machine_file import MachineFile
 from experiments.scenarios import Notice, Question
+from model.costs import COSTS
 from model.elf_image import ElfImage
 from model.machine import Machine
 from model.prediction import Prediction
@@ -89,6 +90,16 @@ def inherited(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
         yield Notice("inherited", f"{share:.0%} comes from prices of another machine, most of it {first}")
 
 
+def stood_in(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
+    """Prices on the path that the machine file lacks, because it is older than their bench."""
+    counts, costs = prediction.bill.counts, file.costs
+    names = [name for name in counts if name not in costs.ns and COSTS[name].otherwise is not None]
+    if names and prediction.bill.elapsed_ns:
+        share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
+        text = f"{share:.0%} comes from prices that {file.machine.name} has not measured and others stand in for"
+        yield Notice("assumed_price", f"{text}: {', '.join(sorted(names))}; calibrate again")
+
+
 def placements(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
     """Milestones with two modes because the scheduler places the tasks in several ways."""
     found = machine.placements_of(family_of(question.scenario(prediction.mechanism).spawn))
@@ -110,6 +121,7 @@ def of_prediction(file: MachineFile, question: Question, prediction: Prediction)
     return (
         *extrapolations(file.machine, question, prediction),
         *inherited(file, prediction),
+        *stood_in(file, prediction),
         *placements(file.machine, question, prediction),
     )
 

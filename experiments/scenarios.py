@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from calibration.capture.credentials import THIS_PROCESS, Executor
 from calibration.capture.elf import capture_elf
 from calibration.capture.load_file import read_load
 from calibration.errors import BadInput
@@ -17,7 +18,7 @@ from model.machine import Machine
 from model.process import Caller, Process, Runtime
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules, rules_for, set_rule
 from model.scenario import Load, Scenario, Spawn, spawn_and_wait
-from model.simulation import HELPED, MECHANISMS, NEEDS_EXEC
+from model.simulation import HELPED, IN_PLACE, MECHANISMS, NEEDS_EXEC
 from model.userland.working_set import mutable_pages
 
 DEFAULT_PARENT = "jvm-4g"
@@ -56,6 +57,7 @@ class Question:
         kernel: the version asked for; empty: that of the machine file.
         notices: what had to be assumed before the model was asked.
         load: what else runs.
+        cold_files: whether files that are executed or mapped are read in from the storage first.
     """
 
     parent: Process
@@ -68,6 +70,7 @@ class Question:
     seed: int = 0
     notices: tuple[Notice, ...] = ()
     load: Load = field(default_factory=Load)
+    cold_files: bool = False
 
     def scenario(self, mechanism: str) -> Scenario:
         """The scenario of one mechanism: spawn once and wait."""
@@ -77,15 +80,26 @@ class Question:
             helper=self.helpers.get(mechanism),
             flags=self.flags if mechanism == "clone3" else frozenset(),
         )
-        return spawn_and_wait(self.parent, spawn, rules=self.rules, seed=self.seed, load=self.load)
+        more = {"rules": self.rules, "seed": self.seed, "load": self.load, "cold_files": self.cold_files}
+        return spawn_and_wait(self.parent, spawn, **more)
 
 
-def target_of(path: str | None, *, glibc: str | None = None) -> tuple[ElfImage, tuple[Notice, ...]]:
+def cold_files_of(page_cache: str) -> bool:
+    """Whether `--page-cache` says that files are read in from the storage. Raises BadInput unless warm or cold."""
+    if page_cache not in ("warm", "cold"):
+        raise BadInput(f"--page-cache {page_cache}", "there is no such state", "warm or cold")
+    return page_cache == "cold"
+
+
+def target_of(
+    path: str | None, *, glibc: str | None = None, executor: Executor = THIS_PROCESS
+) -> tuple[ElfImage, tuple[Notice, ...]]:
     """The image of the program to execute.
 
     Args:
         path: an ELF file or a script, `none` for a child that exits at once, None for /bin/true or its bundled image.
         glibc: version whose loader rules count; None: what the program's loader says.
+        executor: who executes it.
 
     Raises:
         BadInput: the path cannot be found, is no regular file, cannot be read or parsed.
@@ -96,7 +110,7 @@ def target_of(path: str | None, *, glibc: str | None = None) -> tuple[ElfImage, 
         return _first_readable([Path(DEFAULT_TARGET)], "true", glibc)
     if not path:
         raise BadInput("--exec", "the path is empty", "name a program, or none")
-    return capture_elf(path, glibc=glibc), ()
+    return capture_elf(path, glibc=glibc, executor=executor), ()
 
 
 def helpers_of(
@@ -159,8 +173,8 @@ def mechanisms_of(via: str | None, parent: Process, target: ElfImage) -> tuple[s
     """The mechanisms that `--via` names, in its order, each once.
 
     Args:
-        via: a comma-separated list; `all`: all that make sense for the target; None: fork, vfork, posix_spawn, and for
-            a JVM the JDK's three.
+        via: a comma-separated list; `all`: all that start a child and make sense for the target; None: fork, vfork,
+            posix_spawn, and for a JVM the JDK's three.
 
     Raises:
         BadInput: an unknown mechanism, one that is not built, or one that needs an exec with none.
@@ -177,8 +191,9 @@ def mechanisms_of(via: str | None, parent: Process, target: ElfImage) -> tuple[s
 def _named(name: str, target: ElfImage) -> str:
     if name in NOT_BUILT:
         raise BadInput(f"--via {name}", "it is not built yet", f"choose from {', '.join(MECHANISMS)}")
-    if name not in MECHANISMS:
-        raise BadInput(f"--via {name}", "there is no such mechanism", f"choose from {', '.join(MECHANISMS)}, or all")
+    if name not in (*MECHANISMS, IN_PLACE):
+        known = ", ".join((*MECHANISMS, IN_PLACE))
+        raise BadInput(f"--via {name}", "there is no such mechanism", f"choose from {known}, or all")
     if target.kind == "none" and name in NEEDS_EXEC:
         raise BadInput(f"--via {name}", "it always executes a program", "name one with --exec, or leave it out")
     return name

@@ -11,6 +11,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from calibration.capture.credentials import THIS_PROCESS, Executor
 from calibration.capture.elf import capture_elf
 from calibration.capture.relinking import Relinked
 from calibration.errors import BadInput
@@ -76,7 +77,7 @@ class WhatIf:
 AS_IT_IS = WhatIf()
 
 
-def image_if(path: str, what: WhatIf, *, glibc: str | None = None) -> ElfImage:
+def image_if(path: str, what: WhatIf, *, glibc: str | None = None, executor: Executor = THIS_PROCESS) -> ElfImage:
     """The image of a program under a what-if.
 
     Raises:
@@ -85,7 +86,7 @@ def image_if(path: str, what: WhatIf, *, glibc: str | None = None) -> ElfImage:
     what.check()
     linked = Relinked(lazy=what.lazy, relr=what.relr, prelink=what.prelink)
     bind_now = True if what.bind_now else False if what.lazy else None
-    image = capture_elf(path, bind_now=bind_now, glibc=glibc, linked=linked)
+    image = capture_elf(path, bind_now=bind_now, glibc=glibc, linked=linked, executor=executor)
     asked = [name for name in what.names if name not in ("--bare-metal", "--static")]
     if asked and image.loader is None:
         raise BadInput(asked[0], f"{path} is static: no loader relocates it", "name a dynamic program")

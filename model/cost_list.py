@@ -1,6 +1,8 @@
 """The list behind `model.costs`: a glossary of every coefficient, grouped by who charges it.
 
-An entry is a head line, `name (per what) by bench`, and what it stands for. An assumed price has the head
+An entry is a head line, `name (per what) by bench`, and what it stands for; with `else FACTOR × cost` behind it where
+machine files that are older than the bench have another price to go by, which predictions then warn of; the factor is
+that of the first machine on which the bench ran. An assumed price has the head
 `name (per what) assumed FACTOR × cost` and a line that begins with `Source:`. No task works off a `latency`.
 """
 
@@ -173,6 +175,19 @@ free_huge_page (folio) by munmap
     Freeing 2 MiB that were this mm's alone.
 filp_close (open file) by fork_fds
     fs/open.c:filp_close@v6.18 of one descriptor at exit.
+de_thread_fixed (execve) by exec_threads else 16.0 × context_switch
+    fs/exec.c:de_thread@v6.18 of a process with other threads: the caller sleeps until the last has ended, and is woken.
+de_thread_kill (thread) by exec_threads else 1.6 × do_exit_fixed
+    A sleeping thread that another one's exec kills: zap_other_threads of kernel/signal.c, its wake-up, its
+    kernel/exit.c:do_exit, which reaps itself; its stack is dropped with the mm.
+storage_read (read) latency by cold_read else 300.0 × syscall
+    A read of a file's pages that are not in the page cache, until it is back: mm/filemap.c:filemap_fault@v6.18,
+    the storage itself, and the reader's wake-up.
+storage_kib (KiB) latency by cold_read else 5.0 × syscall
+    Each KiB that such a read brings.
+exec_credentials (execve) by exec_setid else 8.0 × syscall
+    What a file that changes user or group costs more: fs/exec.c:bprm_fill_uid@v6.18, the new user's counters in
+    kernel/cred.c:commit_creds@v6.18, AT_SECURE. Capabilities of a file are taken to cost the same.
 close_on_exec (open file) by exec_target
     fs/file.c:do_close_on_exec@v6.18 of one descriptor.
 execve_prepare (execve) by exec_noexec

@@ -28,6 +28,7 @@ class CostSpec:
         bench: the bench whose rows identify it; empty if it is assumed.
         assumed: source of an assumed price; empty if a bench identifies it.
         assumed_as: (cost, factor) that an assumed price is tied to.
+        otherwise: (cost, factor) to go by where a machine file is older than the bench; None: it must have the price.
         latency: whether it is a latency (no task works it off).
         user: whether it is worked off mostly in user code.
     """
@@ -38,6 +39,7 @@ class CostSpec:
     bench: str = ""
     assumed: str = ""
     assumed_as: tuple[str, float] | None = None
+    otherwise: tuple[str, float] | None = None
     latency: bool = False
     user: bool = False
 
@@ -52,7 +54,8 @@ class CostSpec:
 
 _HEAD = re.compile(
     r"(?P<name>\w+) \((?P<per>.+)\)(?P<latency> latency)?"
-    r"(?: by (?P<bench>[\w/]+)| assumed (?P<factor>[\d.]+) × (?P<tied>\w+))"
+    r"(?: by (?P<bench>[\w/]+)(?: else (?P<stands_in>[\d.]+) × (?P<like>\w+))?"
+    r"| assumed (?P<factor>[\d.]+) × (?P<tied>\w+))"
 )
 
 
@@ -73,7 +76,7 @@ def _parse(text: str, *, user: bool) -> Iterator[CostSpec]:
 
 def _spec(head: re.Match[str], body: list[str], user: bool) -> CostSpec:
     meaning, _, source = " ".join(body).partition(" Source: ")
-    tied = head["tied"]
+    tied, like = head["tied"], head["like"]
     return CostSpec(
         name=head["name"],
         per=head["per"],
@@ -81,6 +84,7 @@ def _spec(head: re.Match[str], body: list[str], user: bool) -> CostSpec:
         bench=head["bench"] or "",
         assumed=source,
         assumed_as=(tied, float(head["factor"])) if tied else None,
+        otherwise=(like, float(head["stands_in"])) if like else None,
         latency=bool(head["latency"]),
         user=user,
     )
@@ -105,10 +109,10 @@ class MissingCost(KeyError):
 
 
 class Prices(dict[str, float]):
-    """Prices in ns by cost; an assumed one is worked out from the price that it is tied to when first asked for."""
+    """Prices in ns by cost; one that is assumed, or that an old file lacks, is worked out when first asked for."""
 
     def __missing__(self, name: str) -> float:
-        tied = COSTS[name].assumed_as
+        tied = COSTS[name].assumed_as or COSTS[name].otherwise
         if tied is None:
             raise MissingCost(name)
         found = self[name] = self[tied[0]] * tied[1]
@@ -149,18 +153,21 @@ class CostTable:
         """Standard error in ns of a bill with these counts: the root of counts × covariance × counts."""
         if self.covariance is None or not self.names:
             return 0.0
-        folded = fold_assumed(counts)
+        folded = fold_assumed(counts, known=self.ns)
         vector = np.array([folded.get(name, 0.0) for name in self.names])
         return float(np.sqrt(max(0.0, vector @ self.covariance @ vector)))
 
 
-def fold_assumed(counts: Mapping[str, float]) -> dict[str, float]:
-    """Counts with assumed costs folded into the measured ones that they are tied to."""
+def fold_assumed(counts: Mapping[str, float], known: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Counts with assumed costs folded into the measured ones that they are tied to.
+
+    With `known`, the prices of a file, also those that it lacks into what stands in for them.
+    """
     folded: dict[str, float] = {}
     for name, count in counts.items():
         spec = COSTS[name]
-        while spec.assumed_as is not None:
-            name, factor = spec.assumed_as
+        while tied := spec.assumed_as or (spec.otherwise if known is not None and name not in known else None):
+            name, factor = tied
             count *= factor
             spec = COSTS[name]
         folded[name] = folded.get(name, 0.0) + count

@@ -15,7 +15,7 @@ from model.prediction import MILESTONES
 from model.process import Caller, Limits, Process, Runtime
 from model.rules import Rules
 from model.scenario import Load, Scenario
-from model.simulation import Run, family_of, resolved, run_once
+from model.simulation import IN_PLACE, Run, family_of, resolved, run_once
 from model.spread import manner_of
 from model.symbolic import Columns, Count, Guard, Moment, Trace, Weights
 
@@ -99,6 +99,8 @@ def checked(scenario: Scenario) -> Scenario:
         raise NotCompiled("load: what else runs decides who waits, and that is simulated")
     if scenario.spawn is None:
         raise NotCompiled("program: it spawns nothing")
+    if scenario.spawn.mechanism == IN_PLACE:
+        raise NotCompiled("exec: the caller's own memory is dropped, and that is simulated")
     if limits.commit_mode in (0, 2) or (limits.processes_left is not None and limits.processes_left < 1):
         raise NotCompiled("parent.limits: sizes that may be refused are no attribute here; clear them if they fit")
     family_of(scenario.spawn)

@@ -54,6 +54,8 @@ class Process:
         contiguous: fraction of neighbouring ptes whose page frames are neighbours too.
         writable: fraction of the private anonymous ptes that are writable: not write-protected by an earlier fork.
         limits: what can make the spawn fail.
+        no_new_privs: whether no file that it executes may change its user; None where it was not read.
+        uid, gid: its real user and group; None where they were not read.
         assumed: names of attributes that were assumed, not read.
         origin: `live`, `procfs`, `snapshot`, `description`, `synthetic` or `bundled`.
     """
@@ -70,6 +72,9 @@ class Process:
     contiguous: float = 1.0
     writable: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    no_new_privs: bool | None = None
+    uid: int | None = None
+    gid: int | None = None
     assumed: tuple[str, ...] = ()
     origin: str = "description"
 

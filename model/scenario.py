@@ -18,6 +18,8 @@ from model.units import NS_PER_S
 class Spawn:
     """Start a child. `mechanism` is one of `model.simulation.MECHANISMS`; `target` NO_IMAGE: the child exits at once.
 
+    `exec` as mechanism: no child; the caller itself executes the target, its other threads end, and the program too.
+
     Attributes:
         helper: the JDK's jspawnhelper, or the shell of system(3), where the mechanism runs one first.
         flags: CLONE_ flags of clone3.
@@ -189,6 +191,8 @@ class Scenario:
         program: steps of its calling thread.
         rules: the kernel's, libc's and runtime's rules in force.
         load: what else runs.
+        cold_files: whether files that are executed or mapped have to be read in from the storage first.
+        cached: paths of which that is not so, because others use them.
         seed: of the sampling behind p10 to p90; the simulation itself draws nothing.
     """
 
@@ -196,6 +200,8 @@ class Scenario:
     program: tuple[Step, ...]
     rules: Rules = field(default_factory=Rules)
     load: Load = field(default_factory=Load)
+    cold_files: bool = False
+    cached: frozenset[str] = frozenset()
     seed: int = 0
 
     @property

@@ -55,7 +55,9 @@ HELPED = frozenset({"jdk-posix_spawn", "shell"})
 """Mechanisms that run another image first (`Spawn.helper`)."""
 QUIET_PHASE = 0.75
 """Share of a tick that has passed when the quiet run begins: all slices are used up, so a newcomer runs at once."""
-NEEDS_EXEC = frozenset(MECHANISMS) - {"fork", "vfork", "clone3", "cpython-os-fork"}
+IN_PLACE = "exec"
+"""Names what starts no child: the caller itself executes the target. It stands beside `MECHANISMS`, not among them."""
+NEEDS_EXEC = frozenset({*MECHANISMS, IN_PLACE}) - {"fork", "vfork", "clone3", "cpython-os-fork"}
 """Mechanisms that always exec."""
 
 
@@ -100,6 +102,8 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     """
     scenario = resolved(scenario)
     family = family_of(scenario.spawn)
+    if family == IN_PLACE and (scenario.load.mutators or scenario.load.child_lifetime_ns):
+        raise NotBuilt("exec by a process whose own threads write is not built: they end, and no child lives")
     placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
     first = run_once(scenario, machine, costs, placements[0])
     runs = [(placements[0], first)]
@@ -166,6 +170,8 @@ def family_of(spawn: Spawn | None) -> str:
     """Whose placements and spread a spawn follows; `*` for a program that spawns nothing."""
     if spawn is None:
         return "*"
+    if spawn.mechanism == IN_PLACE:
+        return IN_PLACE
     if spawn.mechanism not in MECHANISMS:
         raise NotBuilt(f"mechanism {spawn.mechanism!r} is not built; there are {', '.join(MECHANISMS)}")
     unknown = sorted(spawn.flags - KNOWN_FLAGS)
@@ -219,6 +225,7 @@ def run_once(
         returned=_returned(scenario, machine),
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
         load=scenario.load,
+        cached=set(scenario.cached) if scenario.cold_files else None,
         ticks=Ticks(phase, slice_ns(machine.cpus)),
     )
     for cpu in system.cpus[::-1][: scenario.load.busy_cpus]:
@@ -251,6 +258,11 @@ def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:
     child: Task | None = None
     wait: Waiter = do_wait
     for step in scenario.program:
+        if isinstance(step, Spawn) and step.mechanism == IN_PLACE:
+            run.begin_ns = run.caller.clock_ns
+            yield from libc.exec_in_place(run.caller, Launch(scenario.parent, step))
+            _mark(run, "done")
+            return
         if isinstance(step, Spawn):
             start, wait, _ = MECHANISMS[step.mechanism]
             run.begin_ns = run.caller.clock_ns
@@ -297,4 +309,15 @@ def _collect(run: Run) -> None:
                 del run.milestones[name], run.owners[name]
 
 
-__all__ = ["HELPED", "MECHANISMS", "MILESTONES", "NEEDS_EXEC", "NotBuilt", "Run", "bill", "run_once", "simulate"]
+__all__ = [
+    "HELPED",
+    "IN_PLACE",
+    "MECHANISMS",
+    "MILESTONES",
+    "NEEDS_EXEC",
+    "NotBuilt",
+    "Run",
+    "bill",
+    "run_once",
+    "simulate",
+]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from calibration.capture import elf_layout as layout
-from calibration.capture.credentials import is_secure
+from calibration.capture.credentials import THIS_PROCESS, Executor, is_secure, known_executor
 from calibration.capture.elf_file import DT_RELRSZ, ElfFile, read_elf
 from calibration.capture.elf_program import (
     PRELOAD_FILE,
@@ -24,6 +25,7 @@ from calibration.capture.elf_program import (
     parse_version,
     scope_of,
 )
+from calibration.capture.image_cache import Signature, signature, store_image, stored_image
 from calibration.capture.loader_search import path_components
 from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
@@ -32,10 +34,11 @@ from calibration.capture.symbols import STT_GNU_IFUNC, bind
 from model.elf_image import ElfImage, ElfObject, Kind
 
 CACHED_IMAGES = 32
+WORTH_STORING_S = 0.05
+"""What takes longer to read is kept on disk too."""
 VDSO_NAMES = (b"time", b"gettimeofday")
 """Functions of libc whose IFUNC resolver asks the vdso."""
 
-Signature = tuple[tuple[str, int, int, int], ...]
 _images: OrderedDict[tuple[object, ...], tuple[Signature, ElfImage]] = OrderedDict()
 
 
@@ -46,7 +49,7 @@ def capture_elf(
     environ: Mapping[str, str] | None = None,
     glibc: str | None = None,
     linked: Relinked = AS_LINKED,
-    no_new_privs: bool | None = None,
+    executor: Executor = THIS_PROCESS,
 ) -> ElfImage:
     """Read a program, its interpreter and all its libraries, and count what kernel and loader will do.
 
@@ -56,7 +59,7 @@ def capture_elf(
         environ: environment of the new program; default this process's own.
         glibc: version whose loader rules count, such as "2.31"; default what the interpreter says.
         linked: what is to be counted is not the files as they are but as they would be, linked otherwise.
-        no_new_privs: of the caller; None: as this process has it.
+        executor: who executes it: no_new_privs, user and group decide whether its set-user-ID bit counts.
 
     Raises:
         BadInput: not found, no regular file, unreadable, truncated, neither ELF nor script, for another machine,
@@ -65,29 +68,24 @@ def capture_elf(
     name = os.fspath(path)
     environ = os.environ if environ is None else environ
     relevant = tuple(environ.get(each, "") for each in ("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW"))
-    key = (name, Path.cwd(), bind_now, relevant, glibc, linked, no_new_privs)
+    key = (name, Path.cwd(), bind_now, relevant, glibc, linked, executor)
     known = _images.get(key)
-    if known is not None and known[0] == _signature(each[0] for each in known[0]):
+    if known is not None and known[0] == signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, no_new_privs=no_new_privs)
-    image, files = _capture(name, environ, how)
-    _images[key] = (_signature(files), image)
+    lasting = (*key[:-1], known_executor(executor))
+    read, image = stored_image(lasting)
+    if image is None:
+        begin_s = time.perf_counter()
+        how = _Reading(bind_now=bind_now, glibc=glibc, linked=linked, executor=executor)
+        image, files = _capture(name, environ, how)
+        read = signature(files)
+        if time.perf_counter() - begin_s > WORTH_STORING_S:
+            store_image(lasting, read, image)
+    _images[key] = (read, image)
     while len(_images) > CACHED_IMAGES:
         _images.popitem(last=False)
     return image
-
-
-def _signature(paths: Iterable[str]) -> Signature:
-    """Path, size, mtime and mode of each file; zeros for one that is gone."""
-    rows = []
-    for path in paths:
-        try:
-            status = Path(path).stat()
-            rows.append((path, status.st_size, status.st_mtime_ns, status.st_mode))
-        except (OSError, ValueError):
-            rows.append((path, 0, 0, 0))
-    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,7 @@ class _Reading:
     bind_now: bool | None
     glibc: str | None
     linked: Relinked
-    no_new_privs: bool | None
+    executor: Executor
 
 
 def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfImage, list[str]]:
@@ -117,12 +115,12 @@ def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfI
         script_depth=len(script.interpreters),
         argv0=opened[-1],
         script_arguments=script.arguments,
+        secure=is_secure(script.program, how.executor),
     )
     if not program.interpreter:
         member = Member(elf=program, role="executable", name=Path(script.program).name, names=set())
         return _static_image(common, member), [*opened, program.path]
-    secure = is_secure(script.program, no_new_privs=how.no_new_privs)
-    environment = loader_environment(environ, secure=secure)
+    environment = loader_environment(environ, secure=common.secure)
     if how.bind_now is not None:
         environment = replace(environment, bind_now=how.bind_now)
     image, members = _dynamic_image(common, program, environment, how)
@@ -168,7 +166,6 @@ def _dynamic_image(
         bind_now=objects[0].bind_now,
         glibc=told,
         tables_bytes=sum(_tables_bytes(each.elf) for each in listed),
-        secure=environment.secure,
         maps_cache=loaded.maps_cache,
         preload_file=Path(PRELOAD_FILE).is_file(),
         origin_reads=int(any("$ORIGIN" in each.replace("{", "") for each in (program.rpath, program.runpath))),

@@ -108,6 +108,9 @@ def _process(
         runtime=runtime or Runtime.C,
         contiguous=contiguous,
         limits=read_limits(directory, status),
+        no_new_privs=None if (seen := status_number(status, "NoNewPrivs")) is None else seen == 1,
+        uid=status_number(status, "Uid"),
+        gid=status_number(status, "Gid"),
         assumed=tuple(sorted({*assumed, *fds.assumed})),
         origin="procfs",
     )

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from calibration.build import BENCH_DIR, BENCH_FLAGS, Builder, BuildError, cache_dir
+from calibration.build import BENCH_DIR, BENCH_FLAGS, Builder, BuildError
+from calibration.capture.image_cache import cache_dir
 from calibration.errors import BadInput
 
 _HERE = Path(__file__).parent

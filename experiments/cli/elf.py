@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from calibration.machine_file import find_machine
-from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, Prelink, Relr, Static
+from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, PageCache, Prelink, Relr, Static
 from experiments.cli.predict import Json, json_text, show
 from experiments.elf_prices import start_of
 from experiments.elf_report import elf_document, start_record
 from experiments.report import elf_text
+from experiments.scenarios import cold_files_of
 from experiments.what_if import WhatIf, image_if, machine_if, notices_if
 
 
@@ -29,6 +30,7 @@ def elf_command(
     static: Static = False,
     libraries: Libraries = None,
     bare_metal: BareMetal = False,
+    page_cache: PageCache = "warm",
     machine: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Machine file of the prices.")] = None,
     caller: Annotated[str, typer.Option(metavar="hot|cold", help="Who starts it.")] = "hot",
     as_json: Json = False,
@@ -45,8 +47,9 @@ def elf_command(
     )
     image = image_if(path, what)
     file = find_machine(machine)
-    start = start_of(image, machine_if(file, what), caller=caller)
-    record = start_record(start, machine=file.machine.name, caller=caller, what_if=what.names)
+    cold_files = cold_files_of(page_cache)
+    start = start_of(image, machine_if(file, what), caller=caller, cold_files=cold_files)
+    record = start_record(start, machine=file.machine.name, caller=caller, what_if=what.names, page_cache=page_cache)
     document = {**elf_document(image), "start": record}
     document["warnings"] = [{"code": each.code, "text": each.text} for each in notices_if(what)]
     show(json_text(document) if as_json else elf_text(document), [document])

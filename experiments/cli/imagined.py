@@ -14,4 +14,8 @@ Static: TypeAlias = Annotated[bool, typer.Option("--static", help="The target wi
 Libraries: TypeAlias = Annotated[
     int | None, typer.Option("--libraries", metavar="N", help="The target with N shared libraries in all.")
 ]
+PageCache: TypeAlias = Annotated[
+    str,
+    typer.Option("--page-cache", metavar="warm|cold", help="cold: all files are read from the storage."),
+]
 BareMetal: TypeAlias = Annotated[bool, typer.Option("--bare-metal", help="No hypervisor traps CPUID.")]

@@ -10,19 +10,21 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from calibration.capture.credentials import Executor, executor_of
 from calibration.capture.parent_file import read_parent
 from calibration.capture.procfs import capture_process, read_procfs_dir
 from calibration.capture.sizes import parse_size
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile, find_machine
-from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, Prelink, Relr, Static
+from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, PageCache, Prelink, Relr, Static
 from experiments.scenarios import (
     DEFAULT_PARENT,
     DEFAULT_TARGET,
     Notice,
     Question,
     adjusted,
+    cold_files_of,
     flags_of,
     helpers_of,
     java_of,
@@ -77,6 +79,7 @@ class Asked:
     static: Static = False
     libraries: Libraries = None
     bare_metal: BareMetal = False
+    page_cache: PageCache = "warm"
     via: Annotated[
         str | None, typer.Option(metavar="LIST|all", help="Mechanisms, comma-separated (fork,vfork,posix_spawn).")
     ] = None
@@ -134,7 +137,7 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         contiguous=asked.contiguous,
         writable=asked.writable,
     )
-    target, target_notices = _target(asked)
+    target, target_notices = _target(asked, executor_of(parent))
     mechanisms = mechanisms_of(asked.via, parent, target)
     load, load_notices = load_of(asked.load, parent, file.machine)
     java = java_of(asked.pid) if asked.pid is not None else None
@@ -150,6 +153,7 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         seed=asked.seed,
         notices=target_notices + helper_notices + load_notices,
         load=load,
+        cold_files=cold_files_of(asked.page_cache),
     )
     return question, machine_if(file, what_if(asked))
 
@@ -159,16 +163,17 @@ def what_if(asked: Asked) -> WhatIf:
     return WhatIf(**{each.name: getattr(asked, each.name) for each in fields(WhatIf)})
 
 
-def _target(asked: Asked) -> tuple[ElfImage, tuple[Notice, ...]]:
+def _target(asked: Asked, executor: Executor) -> tuple[ElfImage, tuple[Notice, ...]]:
     what = what_if(asked)
     what.check()
     asked_of_files = replace(what, bare_metal=False)
     if asked_of_files == AS_IT_IS:
-        target, notices = target_of(asked.exec, glibc=asked.glibc)
+        target, notices = target_of(asked.exec, glibc=asked.glibc, executor=executor)
         return target, (*notices, *notices_if(what))
     if asked.exec == "none":
         raise BadInput(asked_of_files.names[0], "nothing is executed", "name a program with --exec")
-    return image_if(asked.exec or DEFAULT_TARGET, what, glibc=asked.glibc), tuple(notices_if(what))
+    image = image_if(asked.exec or DEFAULT_TARGET, what, glibc=asked.glibc, executor=executor)
+    return image, tuple(notices_if(what))
 
 
 def _refuse_unbuilt(asked: Asked) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from model.elf_image import ElfImage
 from model.kernel.exit import drop_mm
+from model.kernel.filemap import read_header, read_mapped, read_scripts
 from model.kernel.fork import complete_vfork_done, dup_fd
 from model.kernel.locks import RwLock
 from model.kernel.task import Mm, Path, Task
@@ -38,10 +39,10 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
     """Replace the task's image and run its user-level start-up: `fs/exec.c:do_execveat_common@v6.18`.
 
     `user` is the start-up of the new image up to `_start` (it lies above the kernel layer).
-    Charges: execve_enoent, execve_prepare, exec_arg_page, execve_open, elf_interpreter, execve_fixed, elf_load_segment,
-    fault_file_write (the cleared tail of the bss page), cold_exec_open, cold_exec, those of drop_mm, close_on_exec;
-    those of dup_fd for a shared table.
-    Leaves out: de_thread of a threaded caller, setuid, migration by sched_exec.
+    Charges: execve_enoent, execve_prepare, exec_arg_page, execve_open, elf_interpreter, execve_fixed, exec_credentials,
+    elf_load_segment, fault_file_write (the cleared tail of the bss page), cold_exec_open, cold_exec, those of
+    de_thread, read_scripts, read_header, read_mapped, drop_mm, close_on_exec; those of dup_fd for a shared table.
+    Leaves out: LSM transitions, migration by sched_exec.
     """
     with task.at("do_execveat_common"):
         task.charge("execve_enoent", call.path_misses)
@@ -49,11 +50,16 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
         arg_pages = -(-(call.argv_bytes + call.envp_bytes) // PAGE_BYTES) - ARG_PAGES_FREE
         task.charge("exec_arg_page", max(0, arg_pages))
         with task.at("load_elf_binary"):
+            de_thread(task)
             if task.shares_files:
                 with task.at("unshare_files"):
                     dup_fd(task)
                 task.shares_files = False
             task.charge("execve_open")
+            read_scripts(task, call.image)
+            for each in (call.image.program, call.image.loader):
+                if each is not None:
+                    read_header(task, each)
             task.charge("elf_interpreter", bool(call.image.elf_interpreter))
             if task.cold:
                 task.charge("cold_exec_open", 1 + bool(call.image.elf_interpreter))
@@ -66,7 +72,11 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
                 if not task.exec_done.triggered and call.milestone:
                     task.exec_done.succeed(task)
             task.charge("execve_fixed")
+            task.charge("exec_credentials", call.image.secure)
             program = call.image.program
+            for each in (program, call.image.loader):
+                if each is not None:
+                    read_mapped(task, each)
             if program is not None:
                 task.charge("elf_load_segment", program.load_segments)
                 task.charge("fault_file_write", program.clears_bss_tail)
@@ -75,6 +85,22 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
     yield from user(task, call.image)
     if call.milestone:
         yield from task.reach("main")
+
+
+def de_thread(task: Task) -> None:
+    """Kill the other threads of the caller's process and wait until each has ended: `fs/exec.c:de_thread@v6.18`.
+
+    Nobody else has any: a fork's child is one thread, and a vfork's child is a thread group of its own, although it
+    runs on its caller's memory. The threads sleep; each is woken, ends and is reaped on the caller's CPU, one by one.
+    Charges: de_thread_fixed, de_thread_kill.
+    Leaves out: threads that end on other CPUs meanwhile, an exec by another thread than the first, whose id changes.
+    """
+    if task.other_threads:
+        with task.at("de_thread"):
+            task.charge("de_thread_fixed")
+            task.charge("de_thread_kill", task.other_threads)
+        task.mm.users -= task.other_threads
+        task.other_threads = 0
 
 
 def exec_mmap(task: Task, image: ElfImage, milestone: str) -> Path:

@@ -28,8 +28,7 @@ def drop_mm(task: Task) -> None:
     elif mm.copied is not None and mm.missed is not None:
         owned = mm.owned_pages + (mm.cow.left_behind if mm.cow is not None else 0.0)
         counts = exit_mmap(mm.copied, system.machine, missed=mm.missed, owned_pages=owned)
-        if mm.cow is not None:
-            counts["free_huge_page"] = mm.cow.pmds_left_behind
+        counts["free_huge_page"] = mm.owned_huge + (mm.cow.pmds_left_behind if mm.cow is not None else 0.0)
         if system.rules.page_table_copy == "on_demand":
             counts = shared_teardown(counts, mm.copied, mm.cow.tables_copied if mm.cow is not None else 0.0)
     begin_ns = task.clock_ns

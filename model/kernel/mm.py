@@ -6,7 +6,7 @@ arrays of many parents, or the expressions of `model.symbolic`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,14 @@ def mm_counts(space: AddressSpace, rules: Rules) -> MmCounts:
     if found is None:
         found = space.counted[key] = _count(space, rules)
     return found
+
+
+def own_counts(space: AddressSpace, rules: Rules) -> MmCounts:
+    """The same of all that an address space maps, what fork leaves out too: what its own end has to drop."""
+    whole = AddressSpace(tuple(replace(vma, dontcopy=False, wipeonfork=False) for vma in space.vmas))
+    return replace(
+        _count(whole, rules), tables=page_tables(whole.vmas), file_ptes=sum(vma.file_ptes for vma in whole.vmas)
+    )
 
 
 def counts_key(rules: Rules) -> tuple[bool, bool]:

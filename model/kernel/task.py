@@ -53,6 +53,7 @@ class Mm:
         copied, missed: what a fork's copy holds, and what a walk over it no longer finds in the caches.
         image: what exec installed instead.
         owned_pages: anonymous pages, beyond the image's own, that are freed with it.
+        owned_huge: pages of 2 MiB that are freed with it.
         later: page tables of a fork's copy that its child has still to copy (rule `page_table_copy`).
         cow: of a parent whose threads write: what its forks leave protected; of its child: the parent's.
     """
@@ -64,6 +65,7 @@ class Mm:
     image: ElfImage | None = None
     owned_pages: float = 0.0
     later: Counts = field(default_factory=dict)
+    owned_huge: float = 0.0
     cow: Cow | None = None
 
 
@@ -78,6 +80,7 @@ class System:
             lines and tables that the next fork needs.
         events: how often a task let the simulation catch up.
         load: what else runs.
+        cached: paths of files that lie in the page cache; None: all do.
         ticks: when slices end on CPUs that are busy.
     """
 
@@ -93,6 +96,7 @@ class System:
     returned: float = 0.0
     events: int = 0
     load: Load = field(default_factory=Load)
+    cached: set[str] | None = None
     ticks: Ticks = field(default_factory=lambda: Ticks(0.5, slice_ns(1)))
 
     @property
@@ -143,6 +147,7 @@ class Task:
         cpu: the CPU that it holds or held last; runs_from_ns: since when, for its slice.
         cold: whether its caller came from other work.
         open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
+        other_threads: threads of its process beside it.
         remote: whether it runs on another CPU than the one that copied its mm.
         shares_files: whether another task uses the same table (CLONE_FILES).
         exited, exec_done, vfork_done: end; target's close-on-exec (or end); release of a vfork parent.
@@ -172,6 +177,7 @@ class Task:
         self.fd_slots: int = created_by.fd_slots if created_by else 64
         self.cloexec_fds: int = created_by.cloexec_fds if created_by else 0
         self.shares_files = False
+        self.other_threads = 0
         self.remote = False
         system.tasks.append(self)
 

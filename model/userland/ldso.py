@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from model.elf_image import ElfImage, ElfObject, loader_constructors
+from model.kernel.filemap import read_header, read_mapped
 from model.kernel.task import Path, Task
+
+SECURE_ACCESSES = 2
+"""Look-ups of /etc/suid-debug in secure mode, for tunables and for LD_ variables: `elf/rtld.c:process_envvars@2.36`."""
 
 
 def start_up(task: Task, image: ElfImage) -> Path:
@@ -11,9 +15,9 @@ def start_up(task: Task, image: ElfImage) -> Path:
 
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
-    Charges: cpuid, ldso_fixed, those of map_object and relocate for each object (its name stands on the path), the
-    loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT, cold page cache.
+    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of map_object and relocate for each object (its
+    name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
+    Leaves out: LD_AUDIT; of a cold page cache, ld.so.cache.
     """
     system = task.system
     if image.loader is None:
@@ -22,6 +26,7 @@ def start_up(task: Task, image: ElfImage) -> Path:
     with task.at("_dl_start"):
         task.charge("ldso_fixed")
         task.charge("cpuid", system.machine.facts.get("loader_cpuids", 0.0))
+        task.charge("failed_open", SECURE_ACCESSES * image.secure)
         if task.cold:
             task.charge("cold_ldso")
         for each in image.objects:
@@ -46,11 +51,14 @@ def _relocated(image: ElfImage) -> list[ElfObject]:
 def map_object(task: Task, each: ElfObject) -> None:
     """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
 
-    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library.
+    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library, those of
+    read_header and read_mapped.
     """
     with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
         if each.role == "library":
+            read_header(task, each)
+            read_mapped(task, each)
             task.charge("ldso_object")
             task.charge("ldso_bss", each.anon_vmas)
 
@@ -83,7 +91,7 @@ def loader_system_calls(image: ElfImage) -> dict[str, int]:
     """
     libraries = image.libraries
     calls = dict.fromkeys(("brk", "access", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64"), 1)
-    calls["access"] += 2 * image.secure  # /etc/suid-debug, for tunables and for LD_ variables
+    calls["access"] += SECURE_ACCESSES * image.secure
     opened = len(libraries) + image.maps_cache + image.preload_file
     calls |= {
         "openat": opened + sum(each.failed_opens for each in image.objects),

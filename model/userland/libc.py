@@ -9,6 +9,8 @@ from model.elf_image import ElfImage
 from model.kernel.exec import Execve, execve
 from model.kernel.exit import do_exit
 from model.kernel.fork import CLONE_VFORK, CLONE_VM, kernel_clone
+from model.kernel.memory import misses
+from model.kernel.mm import own_counts
 from model.kernel.sched import nanosleep, sched_setaffinity
 from model.kernel.task import Path, Spawning, Task
 from model.process import Process
@@ -68,6 +70,22 @@ def exec_and_exit(task: Task, launch: Launch, image: ElfImage) -> Path:
     with task.at("_start"):
         task.charge_all(dict(launch.spawn.target_work))
     yield from do_exit(task)
+
+
+def exec_in_place(task: Task, launch: Launch) -> Path:
+    """execve by the caller itself, without any child: its threads are killed, its own memory is dropped, then it ends.
+
+    Nothing returns to the caller, so there is neither `call` nor `reaped`. Pages of shared memory are taken to stay.
+    Charges: those of execve, whose drop_mm frees every page that is the caller's alone, and of the image's run.
+    """
+    system, parent = task.system, launch.parent
+    mm = own_counts(parent.space, system.rules)
+    task.mm.copied = mm
+    task.mm.missed = misses(mm, system.machine, contiguous=parent.contiguous, writable=parent.writable)
+    task.mm.owned_pages, task.mm.owned_huge = mm.small_ptes + mm.folio_ptes, mm.huge_pmds
+    task.other_threads = parent.threads - 1
+    with task.at("execve"):
+        yield from exec_and_exit(task, launch, launch.spawn.target)
 
 
 def touch_after_fork(task: Task, launch: Launch, *, caller: bool, runtime: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.costs import COSTS
 from model.hardware.cpu import wake_latency
 from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, far_copies, free_owned, free_tables
 from model.kernel.sched import nanosleep
@@ -19,7 +20,8 @@ def do_step(task: Task, step: Step) -> Path:
     """
     match step:
         case Charge():
-            task.charge(step.cost, step.count)
+            note = task.latency if COSTS[step.cost].latency else task.charge
+            note(step.cost, step.count)
         case Touch():
             task.charge("fault_anon", step.pages)
             task.charge("alloc_page_beyond_pcp", beyond(step.pages, task.system.machine, "pcp_pages"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from calibration.capture import capture_elf
-from calibration.capture.credentials import has_no_new_privs, is_secure
+from calibration.capture.credentials import Executor, executor_of, has_no_new_privs, is_secure
+from calibration.capture.procfs import capture_process, read_procfs_dir
+from model.simulation import bill
 from model.userland.ldso import loader_system_calls
 from tests.calibration.elf_support import compile_c, quiet_environ
 from tests.calibration.test_elf_system_calls import KNOWN_GLIBC
+from tests.model.builders import BARE, COST_TABLE, anon, parent_of, scenario_of
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(
@@ -59,10 +63,10 @@ def test_bind_now_is_heeded_all_the_same(program: Path) -> None:
 
 @needs_root
 def test_no_new_privs_makes_a_file_like_any_other(program: Path) -> None:
-    assert is_secure(str(program), no_new_privs=False)
-    assert not is_secure(str(program), no_new_privs=True)
-    assert not capture_elf(program, environ=quiet_environ(), no_new_privs=True).secure
-    assert capture_elf(program, environ=quiet_environ(), no_new_privs=False).secure
+    assert is_secure(str(program), Executor(no_new_privs=False))
+    assert not is_secure(str(program), Executor(no_new_privs=True))
+    assert not capture_elf(program, environ=quiet_environ(), executor=Executor(no_new_privs=True)).secure
+    assert capture_elf(program, environ=quiet_environ(), executor=Executor(no_new_privs=False)).secure
 
 
 @needs_root
@@ -126,3 +130,35 @@ def test_a_program_in_memory_is_read_through_its_descriptor(tmp_path: Path) -> N
     assert image.kind == on_disk.kind
     assert image.symbol_lookups == on_disk.symbol_lookups
     assert [each.path for each in image.libraries] == [each.path for each in on_disk.libraries]
+
+
+@needs_root
+def test_the_state_of_the_calling_process_decides(program: Path, tmp_path: Path) -> None:
+    """no_new_privs and the user of a captured parent count, not those of who asks."""
+    live = capture_process(os.getpid())
+    assert (live.no_new_privs, live.uid, live.gid) == (False, os.getuid(), os.getgid())
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    for name in ("status", "maps"):
+        (folder / name).write_text(Path(f"/proc/self/{name}").read_text())
+    assert capture_elf(program, environ=quiet_environ(), executor=executor_of(read_procfs_dir(folder))).secure
+    status = (folder / "status").read_text()
+    (folder / "status").write_text(status.replace("NoNewPrivs:\t0", "NoNewPrivs:\t1"))
+    kept = read_procfs_dir(folder)
+    assert kept.no_new_privs is True
+    assert not capture_elf(program, environ=quiet_environ(), executor=executor_of(kept)).secure
+    (folder / "status").write_text(re.sub(r"Uid:.*", f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}", status))
+    owner = executor_of(read_procfs_dir(folder))
+    program.chmod(0o4711)
+    assert not is_secure(str(program), owner), "set-user-ID to its own user"
+
+
+@needs_root
+def test_new_credentials_are_paid_by_execve_and_asked_for_by_the_loader(program: Path) -> None:
+    secure = capture_elf(program, environ=quiet_environ())
+    plain = capture_elf(program, environ=quiet_environ(), executor=Executor(no_new_privs=True))
+    parent = parent_of(anon(1))
+    counts = {each: bill(scenario_of("vfork", parent, each), BARE, COST_TABLE).counts for each in (secure, plain)}
+    assert counts[secure]["exec_credentials"] == 1
+    assert "exec_credentials" not in counts[plain]
+    assert counts[secure]["failed_open"] == counts[plain].get("failed_open", 0) + 2

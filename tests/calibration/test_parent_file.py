@@ -102,7 +102,8 @@ def test_a_live_process_comes_back_with_its_limits(tmp_path: Path) -> None:
     assert read_parent(tmp_path / "s.json") == replace(process, origin="snapshot")
     text = describe(process, "two\nlines")
     described = read_parent(toml(tmp_path, text))
-    assert replace(described, limits=process.limits, assumed=process.assumed, origin="live") == process
+    untold = {name: getattr(process, name) for name in ("limits", "assumed", "no_new_privs", "uid", "gid")}
+    assert replace(described, origin="live", **untold) == process
 
 
 @SLOW

@@ -162,3 +162,42 @@ def test_elf_and_predict_take_the_same_what_ifs(
     saved = plain["start"]["main_us"] - bare["start"]["main_us"]  # type: ignore[index]
     assert mains[0] - mains[1] == pytest.approx(saved, rel=1e-3)
     assert cli.main([*asked[:-4], "--exec", "none", "--relr", *common]) == 2
+
+
+def test_a_cold_page_cache_is_dearer_by_what_is_read(
+    program: str, machine_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--machine", str(machine_path))
+    warm = _json(capsys, "elf", program, *common)["start"]
+    cold = _json(capsys, "elf", program, *common, "--page-cache", "cold")["start"]
+    assert isinstance(warm, dict)
+    assert isinstance(cold, dict)
+    read = [
+        us
+        for part in cold["parts"]
+        for name, us in part["breakdown_us"].items()
+        if name in ("storage_read", "storage_kib")
+    ]
+    assert read
+    assert cold["main_us"] == pytest.approx(warm["main_us"] + sum(read), rel=1e-4)
+    assert [part["us"] for part in cold["parts"]] == sorted((part["us"] for part in cold["parts"]), reverse=True)
+    assert (warm["page_cache"], cold["page_cache"]) == ("warm", "cold")
+    asked = ("predict", "--rss", "1MiB", "--exec", program, "--via", "posix_spawn", *common)
+    before, after = _json(capsys, *asked), _json(capsys, *asked, "--page-cache", "cold")
+    assert _main_us(after) > _main_us(before)
+    assert cli.main(["elf", program, "--page-cache", "frozen"]) == 2
+    assert "--page-cache frozen" in capsys.readouterr().err
+
+
+def _main_us(document: dict[str, object]) -> float:
+    return float(document["predictions"][0]["milestones_us"]["main"]["quiet"])  # type: ignore[index]
+
+
+def test_an_exec_in_place_never_returns(program: str, machine_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("predict", "--rss", "1MiB", "--threads", "9", "--exec", program, "--machine", str(machine_path))
+    found = _json(capsys, *asked, "--via", "exec")
+    assert str(found["headline"]).startswith("exec never returns")
+    assert set(found["predictions"][0]["milestones_us"]) == {"exec", "main"}  # type: ignore[index]
+    assert found["predictions"][0]["breakdown_us"]["de_thread_kill"] > 0  # type: ignore[index]
+    assert cli.main([*asked[:-4], "--exec", "none", "--via", "exec"]) == 2
+    assert "--via exec" in capsys.readouterr().err

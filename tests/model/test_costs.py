@@ -131,3 +131,15 @@ def test_assumed_prices_follow_what_they_are_tied_to() -> None:
     assert bill(scenario, BARE, COST_TABLE).counts["copy_swap_pte"] == 10
     slower, usual = (simulate(scenario, BARE, table).elapsed_ns for table in (doubled, COST_TABLE))
     assert slower - usual == pytest.approx(10 * spec[1] * COST_TABLE.ns["copy_present_pte"])
+
+
+def test_a_price_that_an_older_file_lacks_follows_what_stands_in_for_it() -> None:
+    name = next(name for name, spec in COSTS.items() if spec.otherwise is not None)
+    spec = COSTS[name].otherwise
+    assert spec is not None
+    like, factor = spec
+    assert COST_TABLE.price(name) == COST_TABLE.ns[name], "what was measured counts"
+    older = {each: price for each, price in COST_TABLE.ns.items() if each != name}
+    table = CostTable(older, names=(like,), covariance=np.array([[4.0]]))
+    assert table.price(name) == factor * older[like]
+    assert table.stderr_ns({name: 1}) == pytest.approx(2.0 * factor)
