@@ -139,7 +139,7 @@ def _load(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _
     from calibration.validate_load import validate_load
     from experiments.load_validation import load_document, load_text
 
-    found, skipped = validate_load(file, load_matrix(), rounds=processes, progress=_progress)
+    found, skipped = validate_load(file, load_matrix(), processes=processes, progress=_progress)
     return _Answer(
         document=load_document(file.machine.name, found, skipped),
         text=load_text(found, skipped),
