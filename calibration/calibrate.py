@@ -100,7 +100,7 @@ def calibrate(
     assembled = assemble(
         read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=inherited
     )  # fmt: skip
-    assembled = with_tlb(assembled)
+    assembled = with_tick(with_tlb(assembled), facts)
     write_machine_file(assembled.file, path)
     return Calibration(path=path, samples=samples, assembled=assembled)
 
@@ -113,6 +113,13 @@ def with_tlb(assembled: Assembled, folders: Sequence[Path] = (DATA,)) -> Assembl
     except BadInput:
         return assembled
     facts = {**(found.facts if found else {}), **machine.facts}
+    return replace(assembled, file=replace(assembled.file, machine=replace(machine, facts=facts)))
+
+
+def with_tick(assembled: Assembled, host: HostFacts) -> Assembled:
+    """The machine with the tick and the base slice that its kernel was built with, where they can be read."""
+    machine = assembled.file.machine
+    facts = {**machine.facts, **host.scheduler}
     return replace(assembled, file=replace(assembled.file, machine=replace(machine, facts=facts)))
 
 

@@ -17,7 +17,7 @@ from model.elf_image import NO_IMAGE, ElfImage
 from model.machine import Machine
 from model.process import Caller, Process
 from model.rules import Rules
-from model.scenario import Charge, Munmap, PingPong, Rewrite, Scenario, Spawn, Step, Touch, Wait
+from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Scenario, Spawn, Step, Stream, Touch, Wait
 from model.units import PTRS_PER_TABLE
 
 Role = Literal["fit", "held-out", "spread", "count"]
@@ -139,7 +139,24 @@ def _cow(row: PlannedRow) -> tuple[Step, ...]:
     pages, gone = row.count("pages", 1024), "gone" in row.options
     if "thp" in row.options:
         return (Rewrite(huge=pages, shared=not gone),)
-    return (Rewrite(pages=pages, shared=not gone),)
+    writes = row.count("writes", pages)
+    if "gap-us" not in row.options:
+        return (Rewrite(pages=writes, of=pages, shared=not gone),)
+    bursts = -(-writes // row.count("burst", writes))
+    return (Rewrite(pages=writes, of=pages, shared=not gone), Charge(cost="fault_after_sleep", count=bursts))
+
+
+def _stream(row: PlannedRow) -> tuple[Step, ...]:
+    beside = float(row.count("beside"))
+    if row.row.bench == "page_clear":
+        return (Stream(cleared=1, beside=beside),)
+    return (Stream(copied=1, beside=beside),)
+
+
+def _shootdown(row: PlannedRow) -> tuple[Step, ...]:
+    if "victim" in row.options:
+        return (Charge(cost="ipi_interrupted"),)
+    return (Mprotect(pairs=0, pages=1, beside=bool(row.count("running"))),)
 
 
 def _file_fault(row: PlannedRow) -> tuple[Step, ...]:
@@ -173,8 +190,8 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "open_enoent": _one("failed_open"),
     "mmap_munmap": _one("mmap_pair"),
     "mprotect": _one("mprotect_split"),
-    "page_clear": _one("page_clear"),
-    "page_copy": _one("page_copy"),
+    "page_clear": _stream,
+    "page_copy": _stream,
     "exec_noexec": _one("execve_prepare"),
     "exec_enoent": _one("execve_enoent"),
     "touch": _touch,
@@ -184,7 +201,7 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "file_write": _file_write,
     "cold_read": lambda row: (Charge(cost="storage_read"), Charge(cost="storage_kib", count=row.count("kib", 4))),
     "tlb_refill": _one("tlb_miss"),
-    "shootdown": _one("ipi_interrupted"),
+    "shootdown": _shootdown,
     "wake": _wake,
 }
 """What one repetition of a value bench does."""

@@ -22,6 +22,8 @@ mmap: mmap_munmap | quick processes=6
 mprotect: mprotect | processes=6
 clear: page_clear --mib 256 | processes=5
 copy: page_copy --mib 256 | processes=5
+clear-beside: page_clear --mib 256 --beside 1 | processes=5
+copy-beside: page_copy --mib 256 --beside 1 | processes=5
 touch-64: touch --pages 64 | quick
 touch-256: touch --pages 256
 touch-1k: touch --pages 1024 | quick
@@ -38,6 +40,8 @@ cow-64: cow --pages 64 | quick
 cow-1k: cow --pages 1024 | quick processes=6
 cow-4k: cow --pages 4096 | processes=6
 cow-16k: cow --pages 16384 | processes=6
+cow-asleep-1: cow --pages 16384 --writes 100 --burst 1 --gap-us 1000 | processes=4
+cow-asleep-10: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 | processes=4
 cow-gone: cow --pages 1024 --gone | quick processes=6
 cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
@@ -50,6 +54,8 @@ exec-enoent: exec_enoent | quick
 tlb-refill-64: tlb_refill --pages 64 --extra | quick processes=6
 tlb-refill-256: tlb_refill --pages 256 --extra | processes=6
 tlb-refill-1k: tlb_refill --pages 1024 --extra | processes=6
+flush-alone: shootdown --n 300 | quick processes=6
+flush-round: shootdown --running 1 --n 300 | quick processes=6
 flush-victim: shootdown --running 1 --victim --n 300 | quick processes=6
 wake-same: wake --same | quick
 wake-hot: wake --other --gap-us 5 | quick unpinned processes=6
@@ -188,6 +194,7 @@ held-ro-32k: fork_touched --pages 32768 | held-out processes=6
 held-ro-96k: fork_touched --pages 98304 --hog-mib 1024 | held-out state processes=4
 held-random-96k: fork_touched --pages 98304 --order random | held-out state processes=4
 held-random-768k: fork_touched --pages 786432 --order random | held-out state processes=3 reps=3
+held-cow-asleep: cow --pages 16384 --writes 400 --burst 4 --gap-us 1000 | held-out processes=4
 held-rw-10k: fork_touched --pages 10000 --rewrite | held-out
 held-sparse-200: fork_sparse --tables 200 | held-out
 held-sparse-1200: fork_sparse --tables 1200 | held-out processes=6

@@ -21,10 +21,11 @@ from calibration.quantiles import quantile
 from model.elf_image import ElfImage
 from model.prediction import Prediction
 from model.rules import Rules
-from model.scenario import Scenario, Spawn, spawn_and_wait
+from model.scenario import Load, Scenario, Spawn, spawn_and_wait
 from model.simulation import HELPED, MECHANISMS, simulate
 
 MILESTONES: tuple[Milestone, ...] = ("call", "reaped")
+NO_LOAD = Load()
 COPYING = ("fork", "jdk-fork")
 """Families of mechanisms that copy the parent's memory."""
 LIVE_KINDS = ("jvm", "c", "cpython")
@@ -77,11 +78,11 @@ def validate(
     return Outcome(machine=file.machine.name, comparisons=tuple(comparisons), skipped=tuple(skipped))
 
 
-def compare(file: MachineFile, result: LiveResult) -> list[Comparison]:
-    """Both milestones of one case, each process by its own prediction."""
+def compare(file: MachineFile, result: LiveResult, load: Load = NO_LOAD) -> list[Comparison]:
+    """Both milestones of one case, each process by its own prediction, beside a load."""
     images = Images(result.case)
     captured = [each for each in result.processes if each.snapshot is not None]
-    predictions = [predict(file, result.case, each, images) for each in captured]
+    predictions = [predict(file, result.case, each, images, load) for each in captured]
     family = MECHANISMS[result.case.mechanism][2]
     found: list[Comparison] = []
     for name in MILESTONES:
@@ -136,7 +137,9 @@ class Images:
             self.helper = capture_elf(str(find_java(case.runtime).parent.parent / "lib" / "jspawnhelper"))
 
 
-def predict(file: MachineFile, case: LiveCase, process: LiveProcess, images: Images) -> Prediction:
+def predict(
+    file: MachineFile, case: LiveCase, process: LiveProcess, images: Images, load: Load = NO_LOAD
+) -> Prediction:
     """One process, from its capture."""
     assert process.snapshot is not None
     spawn = Spawn(
@@ -146,5 +149,5 @@ def predict(file: MachineFile, case: LiveCase, process: LiveProcess, images: Ima
         envp_bytes=process.envp_bytes,
     )
     rules: Rules = file.machine.rules
-    scenario: Scenario = spawn_and_wait(process.snapshot, spawn, rules=rules)
+    scenario: Scenario = spawn_and_wait(process.snapshot, spawn, rules=rules, load=load)
     return simulate(scenario, file.machine, file.costs)

@@ -1,4 +1,4 @@
-"""What `spawncost validate --kind load` found, as a document and as text. Nothing is computed here."""
+"""What `spawncost validate --kind load` and `--kind busy` found, as document and text. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from calibration.validate_busy import BusyComparison
 from calibration.validate_load import LoadComparison
 
 SCHEMA = "spawncost.load-validation/1"
+BUSY_SCHEMA = "spawncost.busy-validation/1"
 
 
 def load_document(
@@ -52,4 +54,36 @@ def load_text(comparisons: Sequence[LoadComparison], skipped: Sequence[tuple[str
     right = sum(each.right for each in judged)
     lines.append(f"measured, predicted; {right} of {len(judged)} figures within their tolerance")
     lines += [f"skipped {name}: {why}" for name, why in skipped]
+    return "\n".join(lines)
+
+
+def busy_document(machine: str, comparisons: Sequence[BusyComparison]) -> dict[str, Any]:
+    """The document: a row a quantile of a milestone."""
+    rows = [
+        {
+            "busy_cpus": each.busy_cpus,
+            "case": each.comparison.case,
+            "milestone": each.comparison.milestone,
+            "quantile": each.level,
+            "measured_us": each.measured_ns / 1e3,
+            "predicted_us": each.predicted_ns / 1e3,
+            "error": each.error,
+            "floor": each.floor,
+            "right": each.right,
+        }
+        for each in comparisons
+    ]
+    return {"schema": BUSY_SCHEMA, "machine": machine, "comparisons": rows}
+
+
+def busy_text(comparisons: Sequence[BusyComparison]) -> str:
+    """A table of at most 80 columns, times in us."""
+    lines = ["busy CPUs, case, milestone, quantile: measured, predicted (us)"]
+    for each in comparisons:
+        what = f"{each.busy_cpus} {each.comparison.case} {each.comparison.milestone}"
+        lines.append(
+            f"{what:<36} p{each.level * 100:<4.0f}{each.measured_ns / 1e3:>8.0f}{each.predicted_ns / 1e3:>8.0f}"
+            f"{math.expm1(each.error):>+7.0%} floor{each.floor:>5.0%}{'' if each.right else ' far'}"
+        )
+    lines.append(f"{sum(each.right for each in comparisons)} of {len(comparisons)} within their tolerance")
     return "\n".join(lines)

@@ -45,6 +45,11 @@ ipi_round (flush) latency by fork_threads
 ipi_interrupted (interrupt) by shootdown
     What a flush takes from a thread that runs on another CPU, its exit to a hypervisor included:
     arch/x86/mm/tlb.c:flush_tlb_func@v6.18.
+flush_round (flush) latency by shootdown
+    A flush of one page on the other CPUs that run the mm, with their acknowledgement:
+    arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18.
+protect_page (pair) by shootdown
+    Two mprotect calls on one page with its local flush: mm/mprotect.c:mprotect_fixup@v6.18.
 tlb_miss (page walk) by tlb_refill
     A page walk of a reference that the TLB had answered before it was flushed: arch/x86/mm/tlb.c:flush_tlb_local@v6.18.
 copy_process_fixed (call) by clone_vm_exit
@@ -113,6 +118,8 @@ fault_cow_copy (page) by cow
     mm/memory.c:wp_page_copy@v6.18: a 4 KiB copy while the page is shared.
 fault_cow_beyond_cache (page) by cow
     What a copy costs more when the old and the new page lie beyond the caches.
+fault_after_sleep (burst) by cow
+    What the first copies cost more after their thread slept: mm/memory.c:wp_page_copy@v6.18 has left the near caches.
 fault_cow_reuse (page) by cow
     mm/memory.c:wp_page_reuse@v6.18: the page is the writer's alone again.
 split_huge_pmd (pmd) by cow
@@ -123,6 +130,10 @@ page_clear (page) by page_clear
     Clearing 4 KiB beyond the cache.
 page_copy (page) by page_copy
     Copying 4 KiB beyond the cache.
+clear_beside (page) by page_clear
+    What clearing 4 KiB beyond the cache costs more while another CPU does so: one memory bus.
+copy_beside (page) by page_copy
+    The same of copying 4 KiB.
 fault_file_read (fault) by file_fault
     mm/memory.c:do_fault_around@v6.18: up to 16 page-cache pages mapped.
 fault_file_write (page) by file_write

@@ -68,26 +68,39 @@ class Touch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewrite:
-    """First writes after a fork to `pages` of 4 KiB and `huge` pmd mappings; `shared`: the child still has them."""
+    """First writes after a fork to `pages` of 4 KiB and `huge` pmd mappings; `shared`: the child still has them.
+
+    `of`: pages of the memory over which they are strewn, if there are more; it decides what lies beyond the caches.
+    """
 
     pages: int = 0
+    of: int = 0
     huge: int = 0
     shared: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mprotect:
-    """`pairs` of mprotect calls, of which one splits a vma and the other merges it again."""
+    """`pairs` of mprotect calls, of which one splits a vma and the other merges it again.
+
+    `pages`: pairs on a vma of one page, which split nothing; `beside`: whether another CPU runs the mm meanwhile.
+    """
 
     pairs: int = 1
+    pages: int = 0
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """User code that clears and copies pages of 4 KiB of memory larger than the caches."""
+    """User code that clears and copies pages of 4 KiB of memory larger than the caches.
+
+    `beside`: CPUs that do the same meanwhile.
+    """
 
     cleared: int = 0
     copied: int = 0
+    beside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +147,8 @@ class Mutators:
         locality: `uniform`, `zipf` or `sequential` (`model.locality.Reach`).
         working_set_pages: pages of 4 KiB that they write to, in the largest mappings.
         reads_per_write: references to other pages of it beside each write; they fault nowhere, but need the TLB.
+        burst: writes that a thread does between two sleeps of about a millisecond, after which its first faults are
+            dearer; 0: it does not sleep.
     """
 
     threads: int = 1
@@ -141,8 +156,11 @@ class Mutators:
     locality: Locality = "uniform"
     working_set_pages: int = 1
     reads_per_write: float = 0.0
+    burst: int = 0
 
     def __post_init__(self) -> None:
+        if self.burst < 0:
+            raise ValueError("burst is not negative")
         if not 0.0 <= self.reads_per_write < float("inf"):
             raise ValueError("reads_per_write is finite and not negative")
         if self.threads < 1 or self.working_set_pages < 1:

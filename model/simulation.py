@@ -15,7 +15,7 @@ import simpy
 from model.aftermath import aftermath_of
 from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
-from model.hardware.tick import PHASES, Ticks, slice_ns
+from model.hardware.tick import PHASES, Ticks
 from model.kernel.exit import do_wait
 from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
 from model.kernel.locks import RwLock
@@ -226,7 +226,7 @@ def run_once(
         cpus=[Cpu(index, idle_since_ns=-idle_ns) for index in range(max(1, machine.cpus))],
         load=scenario.load,
         cached=set(scenario.cached) if scenario.cold_files else None,
-        ticks=Ticks(phase, slice_ns(machine.cpus)),
+        ticks=Ticks.of(machine, phase),
     )
     for cpu in system.cpus[::-1][: scenario.load.busy_cpus]:
         cpu.busy = True

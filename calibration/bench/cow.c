@@ -1,5 +1,6 @@
 // Writing to pages shared with a child: a copy while the child lives, a reuse fault once it is gone (--gone),
-// a split (and one copy) per 2 MiB page (--thp).
+// a split (and one copy) per 2 MiB page (--thp). --writes W: W pages, strewn over the region.
+// --gap-us G --burst B: asleep for G before each B of them; the sleep is not counted.
 #include "region.h"
 
 static pid_t child_with_same_pages(void)
@@ -31,12 +32,31 @@ static void end_child(pid_t pid)
     waitpid(pid, NULL, 0);
 }
 
+static int64_t rewritten_ns(const struct region *r, long writes, long burst, long gap_us)
+{   // evenly strewn over the region if there are fewer writes than pages
+    struct region part = *r;
+    part.stride = r->stride * (size_t)(r->count / writes);
+    int64_t total = 0;
+    for (long done = 0; done < writes; done += burst) {
+        part.start = r->start + (size_t)done * part.stride;
+        part.count = burst < writes - done ? burst : writes - done;
+        if (gap_us)
+            sleep_ns(gap_us * 1000);
+        int64_t from = now_ns();
+        region_write(&part);
+        total += now_ns() - from;
+    }
+    return total;
+}
+
 int main(int argc, char **argv)
 {
     bench_start("cow", argc, argv);
     long reps = option_long("reps", 9, 1, MAX_REPS);
     bool gone = option_flag("gone");
+    long burst = option_long("burst", 1L << 26, 1, 1L << 26), gap_us = option_long("gap-us", 0, 0, 1000000);
     struct region r = region_options();
+    long writes = option_long("writes", r.count, 1, r.count);
     options_end();
     value_total = true;
     region_check(&r);
@@ -51,9 +71,8 @@ int main(int argc, char **argv)
         if (gone)
             end_child(pid);
         long faults = minor_faults();
-        int64_t from = now_ns();
-        region_write(&r);
-        value_put(now_ns() - from, r.count, minor_faults() - faults);
+        int64_t elapsed_ns = rewritten_ns(&r, writes, burst, gap_us);
+        value_put(elapsed_ns, writes, minor_faults() - faults);
         if (!gone)
             end_child(pid);
     }

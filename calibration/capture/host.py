@@ -60,6 +60,14 @@ class HostFacts:
     overcommit: int
     load_average: float
     date: str
+    base_slice_ns: int = 0
+
+    @property
+    def scheduler(self) -> dict[str, float]:
+        """The machine's facts `tick_ns` and `base_slice_ns`, as far as the kernel told them."""
+        hz = _number(self.kernel_config.get("HZ", ""))
+        found = {"tick_ns": 1e9 / hz if hz else 0.0, "base_slice_ns": float(self.base_slice_ns)}
+        return {name: ns for name, ns in found.items() if ns}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -112,7 +120,13 @@ def host_facts(*, date: str = "", root: Path = _ROOT) -> HostFacts:
         overcommit=_number(_text(root / "proc/sys/vm/overcommit_memory")),
         load_average=float((_text(root / "proc/loadavg").split() or ["0"])[0]),
         date=date,
+        base_slice_ns=_base_slice_ns(root),
     )
+
+
+def _base_slice_ns(root: Path) -> int:
+    """EEVDF's slice from debugfs, which root may read where it is mounted; 0 where not."""
+    return _number(_text(root / "sys/kernel/debug/sched/base_slice_ns"))
 
 
 def fingerprint(facts: HostFacts) -> str:

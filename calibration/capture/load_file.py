@@ -51,6 +51,7 @@ class MutatorGroup(BaseModel):
     writes_per_second: Annotated[float, Field(gt=0.0, le=1e12, allow_inf_nan=False)]
     locality: Locality = "uniform"
     working_set: Annotated[Size, Field(gt=0)]
+    burst: Annotated[int, Field(ge=0)] = 0
     reads_per_write: Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)] = 0.0
 
 
@@ -93,6 +94,7 @@ def read_load(path: str | Path) -> Load:
                 writes_per_second=each.writes_per_second,
                 locality=each.locality,
                 working_set_pages=pages_of(each.working_set),
+                burst=each.burst,
                 reads_per_write=each.reads_per_write,
             )
             for each in described.mutators

@@ -5,7 +5,7 @@ artefacts.py  the C parent and the Java class, compiled at run time and cached
 commands.py   the words that start a parent
 driver.py     one parent process: started, captured, told to measure, ended
 runs.py       run_case, run_matrix: several processes, interleaved in random order
-mutating.py   a C parent with mutator threads (mutate_loop.c): run_load_case, load_matrix
+mutating.py   a C parent or a JVM with mutator threads (mutate_loop.c, MutateLoop.java): run_load_case, load_matrix
 results.py    LiveResult, its quantiles, noise_floor
 redis.py      a real Redis that snapshots: run_redis
 programs.py   real programs of this system, and copies that end at their entry

@@ -28,8 +28,8 @@ def c_parent() -> Path:
     return c_program("spawn_loop")
 
 
-def c_program(name: str) -> Path:
-    """A compiled C program of this folder.
+def c_program(name: str, *more: str) -> Path:
+    """A compiled C program of this folder, or with the flags `more` a library.
 
     Raises:
         BadInput: no C compiler, one that refuses the source, or a cache that cannot be written.
@@ -38,7 +38,7 @@ def c_program(name: str) -> Path:
     source = _HERE / f"{name}.c"
     headers = [path.read_text() for path in sorted(BENCH_DIR.glob("*.h"))]
     # -iquote, not -I: the benches have a spawn.h of their own, which must not hide the system's <spawn.h>.
-    flags = (*BENCH_FLAGS, "-iquote", str(BENCH_DIR))
+    flags = (*BENCH_FLAGS, "-iquote", str(BENCH_DIR), *more)
     key = builder.key(source.read_text(), *headers, *flags)
 
     def make(folder: Path) -> None:
@@ -83,8 +83,8 @@ def find_java(runtime: str) -> Path:
     return Path(found).resolve()
 
 
-def java_classes(java: Path) -> Path:
-    """The directory with the compiled SpawnLoop, by the javac beside `java`, else by the one on PATH.
+def java_classes(java: Path, name: str = JAVA_CLASS) -> Path:
+    """The directory with a compiled class of this folder, by the javac beside `java`, else by the one on PATH.
 
     Raises:
         BadInput: no javac, one that refuses the source, or a cache that cannot be written.
@@ -95,7 +95,7 @@ def java_classes(java: Path) -> Path:
         remedy = "install a JDK, not only a JRE, or leave out the JVM cases"
         raise BadInput(str(java), "there is a Java launcher but no javac", remedy)
     javac = Path(found).resolve()
-    source = _HERE / f"{JAVA_CLASS}.java"
+    source = _HERE / f"{name}.java"
     identity = javac.stat()
     digest = hashlib.sha256(source.read_bytes())
     # Asking javac for its version would start a JVM at each run.

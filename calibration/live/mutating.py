@@ -1,4 +1,4 @@
-"""A C parent whose threads write while it forks children that live for a while: run, captured, its faults counted."""
+"""A C parent or a JVM whose threads write while it forks children that live for a while: run, captured, counted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 from calibration.capture.procfs import capture_process
 from calibration.errors import BadInput
-from calibration.live.artefacts import c_program
+from calibration.live.artefacts import c_program, find_java, java_classes
 from model.process import Process
 
+JAVA_MUTATORS = "MutateLoop"
+JVM_ROOM_MIB = 64
+"""Heap of the JVM beside the array that its threads write to."""
 LIMIT_S = 120.0
 """A run that takes longer hangs."""
 
@@ -27,6 +30,7 @@ class LoadCase:
         huge: whether the memory is mapped by pmds.
         locality: of the writes.
         life_ms, after_ms: how long the child lives, and how long the threads are watched beyond.
+        jvm: whether the parent is a JVM whose threads write to a byte[], instead of a C program.
     """
 
     pages: int = 16_384
@@ -36,12 +40,14 @@ class LoadCase:
     locality: Literal["uniform", "sequential"] = "uniform"
     life_ms: int = 0
     after_ms: int = 300
+    jvm: bool = False
 
     @property
     def label(self) -> str:
         """A few words for a table."""
         life = f"child lives {self.life_ms} ms" if self.life_ms else "child exits"
-        return f"{self.pages * 4 // 1024} MiB {'THP' if self.huge else '4K'}, {self.locality}, {life}"
+        who = "JVM, " if self.jvm else ""
+        return f"{who}{self.pages * 4 // 1024} MiB {'THP' if self.huge else '4K'}, {self.locality}, {life}"
 
     def words(self, rounds: int) -> list[str]:
         """The parent's options."""
@@ -56,6 +62,17 @@ class LoadCase:
             "rounds": rounds,
         }
         return [f"{name}={value}" for name, value in options.items()]
+
+    def command(self, rounds: int) -> list[str]:
+        """The parent's command line. Raises BadInput: no compiler, no JDK."""
+        if not self.jvm:
+            return [str(c_program("mutate_loop")), *self.words(rounds)]
+        java, heap = find_java(""), f"{self.pages * 4 // 1024 + JVM_ROOM_MIB}m"
+        library = c_program("mutate_fork", "-shared", "-fPIC")
+        pages = f"-XX:{'+' if self.huge else '-'}UseTransparentHugePages"
+        how = ["-XX:+UseSerialGC", "-XX:+AlwaysPreTouch", "-XX:-UsePerfData", f"-Xms{heap}", f"-Xmx{heap}", pages]
+        where = ["-cp", str(java_classes(java, JAVA_MUTATORS)), JAVA_MUTATORS, str(library)]
+        return [str(java), *how, *where, *self.words(rounds)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,26 +118,27 @@ class LoadRun:
 
 
 def load_matrix() -> list[LoadCase]:
-    """Children that exit at once and that live a second, small and huge pages, strewn and sequential writes."""
-    return [
+    """Children that exit at once and that live a second, small and huge pages, strewn and sequential writes; a JVM."""
+    c = [
         LoadCase(life_ms=life, huge=huge, locality=locality)
         for life in (0, 1000)
         for huge in (False, True)
         for locality in ("uniform", "sequential")
     ]
+    return c + [LoadCase(life_ms=life, huge=huge, jvm=True) for life in (0, 1000) for huge in (False, True)]
 
 
 def run_load_case(case: LoadCase, *, rounds: int = 3) -> LoadRun:
-    """Start the parent, capture it before its first fork, let it fork `rounds` times.
+    """Start the parent, capture it before its first fork, let it fork `rounds` times (a JVM on huge pages: once).
 
     Raises:
         BadInput: no compiler, no huge pages where they were asked for, or a parent that fails.
     """
-    program = c_program("mutate_loop")
+    if case.jvm and case.huge:
+        rounds = 1  # its memory cannot be renewed, and a split page stays split
+    command = case.command(rounds)
     with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            [str(program), *case.words(rounds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
         try:
             assert process.stdout is not None
             if not process.stdout.readline():

@@ -17,7 +17,7 @@ MOST_ERROR = 0.25
 """Median |ln| from which a validation has found a deviation."""
 SPAWNS = ("jvm", "c", "cpython", "redis")
 """Kinds of live parents, which may be mixed."""
-REPS = {"exec": 12, "libraries": 8, "loader": 10}
+REPS = {"exec": 12, "libraries": 8, "loader": 10, "busy": 40}
 """Repetitions in each process; 20 of any other kind."""
 
 
@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
         kind: Annotated[
             list[str] | None,
-            typer.Option(help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader or load, alone."),
+            typer.Option(
+                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load or busy, alone."
+            ),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
         processes: Annotated[int, typer.Option(min=1, max=20, help="Fresh processes of each case.")] = 3,
@@ -49,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
         --kind exec: real programs from execve to their `_start`, as copies that end there. --kind libraries: what
         fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
-        fork.
+        fork. --kind busy: spawns while none, one, all CPUs are busy.
         """
         from calibration.machine_file import find_machine
         from calibration.record import Protocol, record
@@ -74,7 +76,7 @@ def _answer_of(kinds: list[str]) -> Runner:
     """Who runs these kinds. Raises BadInput for kinds that cannot be mixed."""
     from calibration.errors import BadInput
 
-    alone: dict[str, Runner] = {"exec": _exec, "libraries": _libraries, "loader": _loader, "load": _load}
+    alone: dict[str, Runner] = {"exec": _exec, "libraries": _libraries, "loader": _loader, "load": _load, "busy": _busy}
     found = [each for each in kinds if each in alone]
     if found and len(set(kinds)) > 1:
         raise BadInput(f"--kind {found[0]}", "it has figures of its own", "ask for the other kinds in another run")
@@ -139,10 +141,23 @@ def _load(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _
     from calibration.validate_load import validate_load
     from experiments.load_validation import load_document, load_text
 
-    found, skipped = validate_load(file, load_matrix(), rounds=processes, progress=_progress)
+    found, skipped = validate_load(file, load_matrix(), processes=processes, progress=_progress)
     return _Answer(
         document=load_document(file.machine.name, found, skipped),
         text=load_text(found, skipped),
+        right=all(each.right for each in found),
+    )
+
+
+def _busy(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    """Spawns while other programs keep CPUs busy: p50 and p90 of each, as a distribution is what they have."""
+    from calibration.validate_busy import validate_busy
+    from experiments.load_validation import busy_document, busy_text
+
+    found = validate_busy(file, processes=processes, reps=REPS["busy"], progress=_progress)
+    return _Answer(
+        document=busy_document(file.machine.name, found),
+        text=busy_text(found),
         right=all(each.right for each in found),
     )
 

@@ -16,7 +16,7 @@ import simpy
 from model.costs import CostTable
 from model.elf_image import ElfImage
 from model.hardware.cpu import Cpu
-from model.hardware.tick import TICK_NS, Ticks, slice_ns
+from model.hardware.tick import Ticks, slice_ns
 from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
 from model.kernel.memory import Misses
@@ -256,8 +256,8 @@ class Task:
             return
         ticks = self.system.ticks
         while self.clock_ns > (at_ns := ticks.leaves_ns(self.runs_from_ns)):
-            self._insert(Theft(at_ns=at_ns, until_ns=at_ns + TICK_NS))
-            self.runs_from_ns = at_ns + TICK_NS
+            self._insert(Theft(at_ns=at_ns, until_ns=at_ns + ticks.tick_ns))
+            self.runs_from_ns = at_ns + ticks.tick_ns
 
     def reach(self, milestone: str) -> Path:
         """Note that the task reaches a milestone now."""

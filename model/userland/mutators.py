@@ -13,6 +13,7 @@ import numpy as np
 from model.hardware.cpu import Cpu
 from model.kernel.cow import Cow
 from model.kernel.memory import far_copies
+from model.kernel.mm import Counts
 from model.kernel.task import Mm, Path, System, Task
 from model.kernel.tlb import flush_tlb_page
 from model.locality import Reach
@@ -23,6 +24,8 @@ from model.userland.first_writes import Faults, Spans, Writes
 from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill, interrupts
 from model.userland.working_set import WorkingSet, working_sets
 
+AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "copy_beside"
+"""What a burst's first copies and copies on two CPUs at once cost more; a machine file without them leaves that out."""
 LEFT_PAGES = 0.5
 """Fewer expected pages than this are none: the storm is over."""
 FIRST_WRITES = 64.0
@@ -188,8 +191,8 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, ipi_round, tlb_miss,
-    ipi_interrupted.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, flush_round, tlb_miss,
+    ipi_interrupted, fault_after_sleep, copy_beside.
     """
     begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
@@ -201,6 +204,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
     with task.at("do_user_addr_fault", "do_wp_page"):
         task.charge_all({name: count / group.weight for name, count in faults.counts.items()})
         running = _running_others(task, worked_ns, thinking_ns)
+        task.charge_all(_beside(task, group, faults, writes, running))
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
@@ -220,6 +224,21 @@ def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
             tlb_misses=misses * group.weight,
         )
     )
+
+
+def _beside(task: Task, group: Group, faults: Faults, writes: float, running: float) -> Counts:
+    """What a thread's faults of a batch cost beyond their own prices: bursts that begin with cold copies, a shared bus.
+
+    Copies beyond the caches meet the copies of other CPUs there as often as those run the mm and fault.
+    """
+    found: Counts = {}
+    copies = faults.copies / group.weight
+    if group.spec.burst and AFTER_SLEEP in task.system.costs.ns:
+        none = (1.0 - min(1.0, copies / writes)) ** group.spec.burst
+        found[AFTER_SLEEP] = writes / group.spec.burst * (1.0 - none)
+    if COPY_BESIDE in task.system.costs.ns:
+        found[COPY_BESIDE] = faults.counts.get("fault_cow_beyond_cache", 0.0) / group.weight * min(1.0, running)
+    return found
 
 
 def _refilled(task: Task, group: Group, faults: Faults, writes: float, written: float) -> float:

@@ -7,6 +7,7 @@ from model.hardware.cpu import wake_latency
 from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, far_copies, free_owned, free_tables
 from model.kernel.sched import nanosleep
 from model.kernel.task import Path, Task
+from model.kernel.tlb import flush_tlb_page
 from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Sleep, Step, Stream, Touch
 
 
@@ -15,8 +16,9 @@ def do_step(task: Task, step: Step) -> Path:
 
     Charges: the named cost of a Charge; fault_anon, alloc_page_beyond_pcp, fault_pte_table, fault_huge of a Touch;
     munmap_touched, those of free_owned and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
-    those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split of an Mprotect; page_clear, page_copy of a
-    Stream; pipe_io, context_switch or wake_idle_* of a PingPong.
+    those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split, protect_page,
+    flush_round of an Mprotect; page_clear, page_copy,
+    clear_beside, copy_beside of a Stream; pipe_io, context_switch or wake_idle_* of a PingPong.
     """
     match step:
         case Charge():
@@ -33,13 +35,16 @@ def do_step(task: Task, step: Step) -> Path:
             task.charge_all(free_tables(step.tables, step.pages, machine))
             task.charge_all({"zap_huge_pmd": step.huge, "free_huge_page": step.huge})
         case Rewrite():
-            far = far_copies(step.pages, task.system.machine)
+            far = far_copies(max(step.pages, step.of), task.system.machine)
             task.charge_all(do_wp_page(step.pages, shared=step.shared, far=far))
             task.charge_all(do_huge_pmd_wp_page(step.huge, task.system.rules, shared=step.shared))
         case Mprotect():
-            task.charge("mprotect_split", step.pairs)
+            task.charge_all({"mprotect_split": step.pairs, "protect_page": step.pages})
+            flush_tlb_page(task, flushes=step.pages, running=float(step.beside))
         case Stream():
             task.charge_all({"page_clear": step.cleared, "page_copy": step.copied})
+            shared = {"clear_beside": step.cleared, "copy_beside": step.copied} if step.beside else {}
+            task.charge_all({name: step.beside * count for name, count in shared.items()})
         case PingPong():
             task.charge("pipe_io", 2)
             if step.same_cpu:

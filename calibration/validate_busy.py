@@ -1,0 +1,106 @@
+"""Spawns on a machine whose CPUs other programs keep busy, predicted beside measured here and now."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from calibration.comparison import Comparison, mixture_of
+from calibration.live.cases import MIB_BYTES, c_matrix
+from calibration.live.runs import run_matrix
+from calibration.machine_file import MachineFile
+from calibration.quantiles import quantile
+from calibration.validate import compare
+from model.scenario import Load
+
+TOLERANCES = {0.5: 0.25, 0.9: 0.50}
+"""Relative error of each quantile that is still right; beyond, FLOORS times its own floor is allowed."""
+FLOORS = 1.5
+SETTLE_S = 0.3
+"""Until the busy programs have spread over the CPUs."""
+_SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**6): pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusyComparison:
+    """One quantile of one milestone beside `busy_cpus` CPU-bound programs."""
+
+    busy_cpus: int
+    comparison: Comparison
+    level: float
+
+    @property
+    def measured_ns(self) -> float:
+        """Of all repetitions of all processes."""
+        return self.comparison.measured_ns(self.level)
+
+    @property
+    def predicted_ns(self) -> float:
+        """Of the mixture of the processes' predictions."""
+        found = mixture_of(self.comparison.predictions)
+        return found.p50_ns if self.level == 0.5 else found.p90_ns
+
+    @property
+    def error(self) -> float:
+        """ln(predicted / measured)."""
+        return math.log(self.predicted_ns / self.measured_ns)
+
+    @property
+    def floor(self) -> float:
+        """|ln| of odd against even repetitions of all processes: what the same thing measured twice differs by."""
+        halves = [[ns for each in self.comparison.samples_ns for ns in each[first::2]] for first in (0, 1)]
+        one, other = (quantile(sorted(half), self.level) for half in halves)
+        return abs(math.log(one / other))
+
+    @property
+    def right(self) -> bool:
+        """Whether it is within its tolerance, or within FLOORS times the floor."""
+        return abs(self.error) <= max(math.log1p(TOLERANCES[self.level]), FLOORS * self.floor)
+
+
+@contextlib.contextmanager
+def busy(cpus: int) -> Iterator[None]:
+    """So many CPU-bound programs beside; they end with the block, or with this process."""
+    spinning = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(cpus)]
+    try:
+        if spinning:
+            time.sleep(SETTLE_S)
+        yield
+    finally:
+        for each in spinning:
+            each.kill()
+            each.wait()
+
+
+def validate_busy(
+    file: MachineFile,
+    *,
+    processes: int = 3,
+    reps: int = 40,
+    cpus: int = 0,
+    heap_bytes: int = 64 * MIB_BYTES,
+    progress: Callable[[str], None] | None = None,
+) -> list[BusyComparison]:
+    """A C parent that forks and vforks /bin/true from a sleep, beside none to all CPUs (`cpus`; 0: this host's) busy.
+
+    A caller that comes from a sleep meets all phases of the tick alike; one in a loop would follow it.
+    """
+    cases = c_matrix((heap_bytes,), thp=(False,), callers=("cold",), mechanisms=("fork", "vfork"))
+    found: list[BusyComparison] = []
+    for busy_cpus in range((cpus or os.cpu_count() or 1) + 1):
+        with busy(busy_cpus):
+            results = run_matrix(cases, processes=processes, reps=reps, progress=progress)
+        load = Load(busy_cpus=min(busy_cpus, file.machine.cpus))
+        for result in results:
+            found += [
+                BusyComparison(busy_cpus=busy_cpus, comparison=each, level=level)
+                for each in (compare(file, result, load) if result.processes else [])
+                for level in TOLERANCES
+            ]
+    return found
