@@ -93,7 +93,9 @@ def inherited(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
 def stood_in(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
     """Prices on the path that the machine file lacks, because it is older than their bench."""
     counts, costs = prediction.bill.counts, file.costs
-    names = [name for name in counts if name not in costs.ns and COSTS[name].otherwise is not None]
+    names = [
+        name for name in counts if name not in costs.ns and COSTS[name].otherwise is not None and costs.price(name)
+    ]
     if names and prediction.bill.elapsed_ns:
         share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
         text = f"{share:.0%} comes from prices that {file.machine.name} has not measured and others stand in for"

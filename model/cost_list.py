@@ -236,6 +236,8 @@ ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
 ldso_probe (probe) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
+ldso_line (cache line) by exec_target else 0.0 × syscall
+    elf/dl-lookup.c:do_lookup_x@2.36: a line of a symbol, string, version or hash table that a start reads first.
 ldso_name_byte (byte) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: a byte of a symbol's name, hashed, and compared.
 ldso_cached (look-up) by exec_target

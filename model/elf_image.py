@@ -60,6 +60,8 @@ class ElfObject:
     """strcmp calls of check_match."""
     lookup_name_bytes: int = 0
     """Length of all names looked up: what _dl_lookup_symbol_x hashes, and compares once where it finds them."""
+    lookup_lines: int = 0
+    """Distinct cache lines of this object's symbol, string, version and hash tables that all look-ups read."""
     other_relocations: int = 0
     """Applied without look-up and outside the RELACOUNT block: local and hidden symbols, stray RELATIVE ones."""
     irelative_relocations: int = 0

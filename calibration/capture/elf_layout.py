@@ -18,6 +18,7 @@ from calibration.capture.relocations import R_COPY, Bound
 from model.elf_image import ElfObject, Role
 from model.units import PAGE_BYTES
 
+LINE_BYTES = 64
 FAULT_AROUND_BYTES = 65536  # mm/memory.c:FAULT_AROUND_BYTES, its default
 PROTECTION_BITS = 7
 READ_AT_OPEN_BYTES = 832  # glibc elf/dl-load.h:struct filebuf
@@ -202,6 +203,11 @@ def read_windows(elf: ElfFile, role: Role, bound: Bound, vmas: Sequence[MappedVm
     return total
 
 
+def distinct_lines(bound: Bound) -> int:
+    """Cache lines of an object's tables that look-ups read, each counted once."""
+    return len(np.unique(np.concatenate(bound.read) // np.uint64(LINE_BYTES))) if bound.read else 0
+
+
 def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject:
     """The part of an `ElfObject` that vmas and pages decide."""
     pages = written_pages(elf, role, bound, lazy=lazy)
@@ -227,4 +233,5 @@ def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject
         dirtied_pages=sum(pages_within(each, pages) for each in on_file),
         dirtied_bss_pages=sum(pages_within(each, pages) for each in anonymous),
         readable_windows=read_windows(elf, role, bound, vmas),
+        lookup_lines=distinct_lines(bound),
     )

@@ -66,8 +66,8 @@ def map_object(task: Task, each: ElfObject) -> None:
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_name_byte, ldso_cached, ldso_probe, fault_file_write for each page that is
-    written first, fault_anon for bss, fault_file_read for each fault-around window that is read.
+    Charges: ldso_relative, ldso_lookup, ldso_name_byte, ldso_cached, ldso_probe, ldso_line, fault_file_write for each
+    page that is written first, fault_anon for bss, fault_file_read for each fault-around window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
         task.charge(
@@ -78,6 +78,7 @@ def relocate(task: Task, each: ElfObject) -> None:
         task.charge("ldso_name_byte", each.lookup_name_bytes)
         task.charge("ldso_cached", each.symbol_cache_hits)
         task.charge("ldso_probe", each.bloom_rejections)
+        task.charge("ldso_line", each.lookup_lines)
         task.charge("fault_file_write", each.dirtied_pages)
         task.charge("fault_anon", each.dirtied_bss_pages)
         task.charge("fault_file_read", each.readable_windows)
