@@ -193,4 +193,5 @@ def first_run(child: Task) -> Path:
     by = yield child.dispatched
     with child.at("ret_from_fork"):
         child.record_wait(child.system.env.now, "cpu", by)
-        join_busy(child, child.cpu, child.system.ticks.queued_after_ns(child.clock_ns))
+        waits_ns = child.system.ticks.queued_after_ns(child.clock_ns) if child.cpu.busy else 0.0
+        join_busy(child, child.cpu, waits_ns)
