@@ -1,5 +1,6 @@
 // Writing to pages shared with a child: a copy while the child lives, a reuse fault once it is gone (--gone),
-// a split (and one copy) per 2 MiB page (--thp). --writes W: W pages, strewn over the region.
+// a split (and one copy) per 2 MiB page (--thp). --writes W: W pages, strewn over the region. --each: every
+// 4 KiB of each 2 MiB page (--thp).
 // --gap-us G --burst B: asleep for G before each B of them; the sleep is not counted.
 #include "region.h"
 
@@ -53,25 +54,32 @@ int main(int argc, char **argv)
 {
     bench_start("cow", argc, argv);
     long reps = option_long("reps", 9, 1, MAX_REPS);
-    bool gone = option_flag("gone");
+    bool gone = option_flag("gone"), each = option_flag("each");
     long burst = option_long("burst", 1L << 26, 1, 1L << 26), gap_us = option_long("gap-us", 0, 0, 1000000);
     struct region r = region_options();
     long writes = option_long("writes", r.count, 1, r.count);
     options_end();
+    struct region all = r;
+    if (each) {
+        all.stride = PAGE_BYTES;
+        all.count = writes = (long)(r.bytes / PAGE_BYTES);
+    }
     value_total = true;
     region_check(&r);
+    all.start = r.start;
     value_begin();
     for (long rep = 0; rep < reps + WARMUPS; rep++) {
         if (r.thp) { // a split page stays split
             region_unmap(&r);
             region_map(&r);
             region_write(&r);
+            all.start = r.start;
         }
         pid_t pid = child_with_same_pages();
         if (gone)
             end_child(pid);
         long faults = minor_faults();
-        int64_t elapsed_ns = rewritten_ns(&r, writes, burst, gap_us);
+        int64_t elapsed_ns = rewritten_ns(&all, writes, burst, gap_us);
         value_put(elapsed_ns, writes, minor_faults() - faults);
         if (!gone)
             end_child(pid);

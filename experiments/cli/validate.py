@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         kind: Annotated[
             list[str] | None,
             typer.Option(
-                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load or busy, alone."
+                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load, busy or thp, alone."
             ),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
         --kind exec: real programs from execve to their `_start`, as copies that end there. --kind libraries: what
         fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
         fork. --kind busy: spawns while none, one, all CPUs are busy.
+        --kind thp: first writes to a huge page after a fork.
         """
         from calibration.machine_file import find_machine
         from calibration.record import Protocol, record
@@ -76,7 +77,14 @@ def _answer_of(kinds: list[str]) -> Runner:
     """Who runs these kinds. Raises BadInput for kinds that cannot be mixed."""
     from calibration.errors import BadInput
 
-    alone: dict[str, Runner] = {"exec": _exec, "libraries": _libraries, "loader": _loader, "load": _load, "busy": _busy}
+    alone: dict[str, Runner] = {
+        "exec": _exec,
+        "libraries": _libraries,
+        "loader": _loader,
+        "load": _load,
+        "busy": _busy,
+        "thp": _thp,
+    }
     found = [each for each in kinds if each in alone]
     if found and len(set(kinds)) > 1:
         raise BadInput(f"--kind {found[0]}", "it has figures of its own", "ask for the other kinds in another run")
@@ -160,6 +168,16 @@ def _busy(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _
         text=busy_text(found),
         right=all(each.right for each in found),
     )
+
+
+def _thp(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    """First writes to huge pages: a split and single copies, a reuse, and before 5.8 one copy of it all."""
+    from calibration.validate_thp import validate_thp
+    from experiments.thp_report import thp_document, thp_text
+
+    found = validate_thp(file, processes=max(2, processes), progress=_progress)
+    right = all(abs(each.error) <= max(MOST_ERROR, 1.5 * each.floor) for each in found)
+    return _Answer(document=thp_document(file.machine.name, found), text=thp_text(found), right=right)
 
 
 def _progress(line: str) -> None:

@@ -233,6 +233,7 @@ def test_value_benches_print_a_positive_value(builder: Builder, name: str) -> No
         ("cow", ("--pages", "256", "--gone"), 256),
         ("cow", ("--pages", "256", "--writes", "60", "--burst", "7", "--gap-us", "100"), 60),
         ("cow", ("--pages", "4", "--thp", "--gone"), 4),
+        ("cow", ("--pages", "4", "--thp", "--each"), 4 * 512),
         ("file_write", ("--pages", "256"), 256),
         ("file_write", ("--pages", "256", "--after-read"), 256),
     ],
