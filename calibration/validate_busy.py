@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from calibration.comparison import Comparison, mixture_of
-from calibration.live.cases import MIB_BYTES, c_matrix
+from calibration.live.cases import MIB_BYTES, LiveCase, c_matrix
 from calibration.live.runs import run_matrix
 from calibration.machine_file import MachineFile
 from calibration.quantiles import quantile
@@ -22,6 +22,8 @@ from model.scenario import Load
 TOLERANCES = {0.5: 0.25, 0.9: 0.50}
 """Relative error of each quantile that is still right; beyond, FLOORS times its own floor is allowed."""
 FLOORS = 1.5
+JVM_HEAP_BYTES = 64 * MIB_BYTES
+"""A vfork does not depend on it."""
 SETTLE_S = 0.3
 """Until the busy programs have spread over the CPUs."""
 _SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**6): pass"
@@ -89,9 +91,12 @@ def validate_busy(
 ) -> list[BusyComparison]:
     """A C parent that forks and vforks /bin/true from a sleep, beside none to all CPUs (`cpus`; 0: this host's) busy.
 
-    A caller that comes from a sleep meets all phases of the tick alike; one in a loop would follow it.
+    A caller that comes from a sleep meets all phases of the tick alike; one in a loop would follow it. Beside it, where
+    there is a JDK, a JVM whose VFORK in a loop shows two modes: woken at the child's exec, the caller runs on on the
+    other CPU, or, where that is busy, only when the child leaves its own.
     """
-    cases = c_matrix((heap_bytes,), thp=(False,), callers=("cold",), mechanisms=("fork", "vfork"))
+    jvm = LiveCase(kind="jvm", mechanism="jdk-vfork", heap_bytes=JVM_HEAP_BYTES, caller="hot")
+    cases = [*c_matrix((heap_bytes,), thp=(False,), callers=("cold",), mechanisms=("fork", "vfork")), jvm]
     found: list[BusyComparison] = []
     for busy_cpus in range((cpus or os.cpu_count() or 1) + 1):
         with busy(busy_cpus):
