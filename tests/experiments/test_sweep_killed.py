@@ -31,7 +31,14 @@ COMMAND = [sys.executable, "-m", "experiments.cli.main", "sweep"]
 
 def _start(spec: Path, store: Path, *more: str) -> subprocess.Popen[str]:
     command = [*COMMAND, str(spec), "--store", str(store), *more]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    )
+
+
+def _heed_interrupts() -> None:
+    """A job in the background starts with SIGINT ignored, and its children with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _finish(spec: Path, store: Path, *more: str) -> str:
