@@ -25,26 +25,11 @@ static inline void *streaming_thread(void *unused)
 
 static inline void start_beside(long threads, long mib, bool copies)
 {
-    long online = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
-    int mine = raw_cpu();
     if (!threads)
         return;
     need_memory((double)threads * 2 * (double)(mib << 20));
     beside_bytes = mib << 20;
     beside_copies = copies;
-    pin_to(0, mine);
-    for (int cpu = 0; cpu < online && cpu < CPU_SETSIZE && started < threads; cpu++) {
-        cpu_set_t one;
-        if (cpu == mine)
-            continue;
-        CPU_ZERO(&one);
-        CPU_SET((size_t)cpu, &one);
-        start_thread(streaming_thread, &one);
-        started++;
-    }
-    if (started < threads)
-        unavailable("fewer other cpus than threads beside");
-    while (threads_up < threads)
-        sleep_ns(100000);
+    start_one_a_cpu(streaming_thread, threads);
 }
 #endif

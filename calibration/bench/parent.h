@@ -204,6 +204,26 @@ static inline void start_thread(void *(*body)(void *), const cpu_set_t *cpus)
     pthread_attr_destroy(&attributes);
 }
 
+static inline void start_one_a_cpu(void *(*body)(void *), long threads)
+{   // each on a CPU of its own, none on the caller's, which is kept there; returns when all have said that they are up
+    long online = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
+    int mine = raw_cpu();
+    pin_to(0, mine);
+    for (int cpu = 0; cpu < online && cpu < CPU_SETSIZE && started < threads; cpu++) {
+        cpu_set_t one;
+        if (cpu == mine)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        start_thread(body, &one);
+        started++;
+    }
+    if (started < threads)
+        unavailable("fewer other cpus than running threads");
+    while (threads_up < threads)
+        sleep_ns(100000);
+}
+
 static inline void build_threads(long sleeping, long running)
 {   // running threads stay off the caller's CPU: each is one more CPU that fork's flush must interrupt
     cpu_set_t others;

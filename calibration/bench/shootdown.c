@@ -32,26 +32,6 @@ static void *watching_thread(void *unused)
     return unused;
 }
 
-static void start_victims(long running)
-{
-    cpu_set_t one;
-    long online = sysconf(_SC_NPROCESSORS_ONLN), started = 0;
-    int mine = raw_cpu();
-    pin_to(0, mine);
-    for (int cpu = 0; cpu < online && cpu < CPU_SETSIZE && started < running; cpu++) {
-        if (cpu == mine)
-            continue;
-        CPU_ZERO(&one);
-        CPU_SET((size_t)cpu, &one);
-        start_thread(watching_thread, &one);
-        started++;
-    }
-    if (started < running)
-        unavailable("fewer other cpus than running threads");
-    while (threads_up < running)
-        sleep_ns(100000);
-}
-
 static void protect(char *start, size_t bytes, int protection)
 {
     if (mprotect(start, bytes, protection) < 0)
@@ -117,7 +97,7 @@ int main(int argc, char **argv)
     size_t bytes = full ? FULL_PAGES * PAGE_BYTES : PAGE_BYTES;
     char *start = map_4k(bytes, 0);
     write_each(start, bytes / PAGE_BYTES, PAGE_BYTES, false);
-    start_victims(running);
+    start_one_a_cpu(watching_thread, running);
     value_begin();
     for (long rep = 0, tries = 0; rep < reps + WARMUPS; tries++) {
         if (tries > MOST_TRIES * (reps + WARMUPS))
