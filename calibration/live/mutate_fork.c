@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pss.h"
+
 void Java_MutateLoop_sleepUntil(void *environment, void *class, int64_t at)
 {
     struct timespec t = {at / 1000000000LL, at % 1000000000LL};
@@ -53,16 +55,6 @@ int64_t Java_MutateLoop_reaped(void *environment, void *class, int64_t pid)
 // Proportional share of a process in pages; -1 where it cannot be read.
 double Java_MutateLoop_pssPages(void *environment, void *class, int64_t pid)
 {
-    char path[64], line[256];
-    double kib = -1;
     (void)environment, (void)class;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return -1;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "Pss: %lf", &kib) == 1)
-            break;
-    fclose(file);
-    return kib < 0 ? -1 : kib / 4;
+    return pss_pages((pid_t)pid);
 }

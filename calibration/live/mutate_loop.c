@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pss.h"
+
 enum { PAGE = 4096, HUGE_BYTES = 2 << 20, MAX_THREADS = 64 };
 enum { TICK_NS = 1000000 };
 
@@ -112,22 +114,6 @@ static void forget_longest(void)
 {
     for (long i = 0; i < threads; i++)
         atomic_store(&mutators[i].longest_ns, 0);
-}
-
-// Proportional share of the process in pages: what parent and child hold adds up.
-static double pss_pages(pid_t pid)
-{
-    char path[64], line[256];
-    double kib = -1;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return -1;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "Pss: %lf", &kib) == 1)
-            break;
-    fclose(file);
-    return kib < 0 ? -1 : kib / 4;
 }
 
 static void drop(void)
