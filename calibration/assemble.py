@@ -101,7 +101,7 @@ def assemble(
     )
     machine, found = choose_facts(fitted, machine, FACT_CANDIDATES)
     seen = spread_rows(rows, samples.kept())
-    machine = with_placements(machine, seen)
+    machine = with_placements(machine, [*seen, *spread_rows(rows, samples.kept(), beside=True)])
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
     costs, sources = inherit(own, base)
     machine = with_spread(machine, seen, costs)  # unpinned rows charge what a quick plan does not price

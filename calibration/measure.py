@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calibration.beside import one_cpu_left
 from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
@@ -205,7 +207,8 @@ def _one_process(session: _Session, row: Row, process: int) -> None:
     cpu = session.cpu if row.pinned else None
     try:
         arguments = [*_arguments(session, row), "--reps", str(row.reps)]
-        output = run_bench(session.benches[row.bench], arguments, cpu=cpu)
+        with one_cpu_left() if row.one_cpu_left else contextlib.nullcontext():
+            output = run_bench(session.benches[row.bench], arguments, cpu=cpu)
     except (BenchError, BenchUnavailableError, BuildError) as error:
         _failed(session, row, process, error)
         return

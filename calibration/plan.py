@@ -20,8 +20,11 @@ from model.rules import Rules
 from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Scenario, Spawn, Step, Stream, Touch, Wait
 from model.units import PTRS_PER_TABLE
 
-Role = Literal["fit", "held-out", "spread", "count"]
-ROLES: tuple[Role, ...] = ("held-out", "spread", "count")
+Role = Literal["fit", "held-out", "spread", "count", "beside"]
+ROLES: tuple[Role, ...] = ("held-out", "spread", "count", "beside")
+LIVE = "live/"
+"""Begins the bench of a row whose parent is a real runtime."""
+REPS, LIVE_REPS = 9, 25
 STAMP_WORK = (("syscall", 3.0), ("pipe_io", 1.0))
 """What a stamped target does: clock_gettime and getcpu by system call, exit; a write to its pipe."""
 RUN_MAIN = ("static_glibc", "static_pie", "dynamic_main")
@@ -37,7 +40,8 @@ class PlannedRow:
 
     Attributes:
         row: what is run.
-        role: whether it is fitted, held out to judge the fit, or read for placement and spread.
+        role: whether it is fitted, held out to judge the fit, read for placement and spread, or, beside a busy CPU, for
+            placement alone.
         quick: whether `--quick` measures it too.
         modes: whether a fitted row's samples tell placements and spread too.
         other: whether only samples count whose child ran on another CPU than its caller.
@@ -56,7 +60,7 @@ class PlannedRow:
     @property
     def live(self) -> bool:
         """Whether its parent is a real runtime, not a bench."""
-        return self.row.bench.startswith("live/")
+        return self.row.bench.startswith(LIVE)
 
     def count(self, name: str, default: int = 0) -> int:
         """A numeric argument of the bench."""
@@ -80,8 +84,9 @@ def _planned(text: str) -> PlannedRow:
         bench=words[0],
         args=tuple(words[1:]),
         processes=int(settings.get("processes", 12)),
-        reps=int(settings.get("reps", 9)),
+        reps=int(settings.get("reps", LIVE_REPS if words[0].startswith(LIVE) else REPS)),
         pinned="unpinned" not in flags,
+        one_cpu_left=role == "beside",
         pass_="unpinned" if "unpinned" in flags else "state" if "state" in flags else "quiet",
     )
     options = _options(words[1:])

@@ -1,9 +1,9 @@
 """The list behind `calibration.plan`: one line a row, `name: bench --options | flags`.
 
 Flags: `quick` (also in a quick calibration), `count` (a fact, not a time), `held-out`, `spread`, `unpinned`, `state`,
-`runtime` (a live parent, after the benches), `other` (only what a child on another CPU than its caller's did), `modes`
-(fitted, and tells placements as a spread row does), `processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never
-fitted.
+`beside` (every other CPU busy: tells placements alone), `runtime` (a live parent, after the benches), `other` (only
+what a child on another CPU than its caller's did), `modes` (fitted, and tells placements as a spread row does),
+`processes=N`, `reps=N`, `milestones=a,b`. Held-out rows are never fitted.
 """
 
 from __future__ import annotations
@@ -163,8 +163,12 @@ RUNTIMES = """
 jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 128 | runtime modes quick unpinned processes=3
 jdk-spawn-cold: live/jvm --mech jdk-posix_spawn --heap-mib 128 --cold-ms 20 | runtime modes unpinned processes=3
 jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 128 | runtime quick processes=2 milestones=reaped
-jdk-vfork-call: live/jvm --mech jdk-vfork --heap-mib 128 | runtime modes quick unpinned processes=6 milestones=call
+jdk-vfork-call: live/jvm --mech jdk-vfork | runtime modes quick unpinned processes=6 reps=100 milestones=call
 jdk-vfork-cold: live/jvm --mech jdk-vfork --cold-ms 20 | runtime modes unpinned processes=4 milestones=call
+jdk-vfork-beside: live/jvm --mech jdk-vfork --heap-mib 128 | runtime beside unpinned processes=6 reps=100
+jdk-vfork-beside-cold: live/jvm --mech jdk-vfork --heap-mib 128 --cold-ms 20 | runtime beside unpinned processes=3
+jdk-spawn-beside: live/jvm --mech jdk-posix_spawn --heap-mib 128 | runtime beside unpinned processes=3
+jdk-spawn-beside-cold: live/jvm --mech jdk-posix_spawn --heap-mib 128 --cold-ms 20 | runtime beside unpinned processes=2
 jdk-fork: live/jvm --mech jdk-fork --heap-mib 128 | runtime held-out processes=2 milestones=reaped
 cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime quick processes=4
 cpython-popen-cold: live/cpython --mech cpython-subprocess --heap-mib 16 --cold-ms 20 | runtime unpinned processes=3
@@ -176,6 +180,7 @@ SPREADS = """
 spread-fork: fork_touched --pages 0 | spread unpinned quick processes=12 reps=20
 spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=12
 spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
+spread-fork-order-256k: fork_touched --pages 262144 --hog-mib 1024 | spread unpinned processes=5 reps=4
 spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-fork-16k-cold: fork_touched --pages 16384 --cold-ms 20 | spread unpinned processes=6 reps=6
 spread-fork-96k-cold: fork_touched --pages 98304 --cold-ms 20 | spread unpinned processes=5 reps=6
@@ -185,6 +190,13 @@ spread-vfork-fds: vfork_exit --high 512 | spread unpinned processes=6 reps=12
 spread-exec: exec_target --target dynamic | spread unpinned quick processes=12 reps=20
 spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=6 reps=12
 spread-spawn: exec_target --mech posix_spawn --target dynamic | spread unpinned processes=12 reps=20
+beside-fork: fork_touched --pages 0 | beside unpinned processes=6 reps=20
+beside-fork-cold: fork_touched --pages 1024 --cold-ms 20 | beside unpinned processes=4 reps=12
+beside-vfork: vfork_exit | beside unpinned processes=6 reps=20
+beside-vfork-cold: vfork_exit --cold-ms 20 | beside unpinned processes=4 reps=12
+beside-exec: exec_target --target dynamic | beside unpinned processes=6 reps=20
+beside-exec-cold: exec_target --target dynamic --cold-ms 20 | beside unpinned processes=4 reps=12
+beside-spawn: exec_target --mech posix_spawn --target dynamic | beside unpinned processes=6 reps=20
 """
 
 HELD_OUT = """

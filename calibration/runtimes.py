@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from calibration.beside import one_cpu_left
 from calibration.capture.elf import capture_elf
 from calibration.capture.snapshot import snapshot_text
 from calibration.errors import BadInput
@@ -23,12 +24,12 @@ from calibration.live.runs import run_case
 from calibration.observations import captured
 from calibration.plan import PlannedRow
 from calibration.quantiles import quantile
+from calibration.run_bench import BenchUnavailableError
 from calibration.samples import Run, Sample, SampleFile, SampleWriter, append_run, homeless, read_runs
 from model.machine import Footprint
 
 HELPER_ROW = "jspawnhelper"
 """Name under which the image of the JDK's helper stands in the samples."""
-REPS = 25
 CHILD_WINDOWS = {"c": 3.0, "c-threads": 3.0, "raw": 2.0}
 """Of a C child's faults, those that map text again: fork, libc and _exit lie in so many windows."""
 COPIES_SHARE = 0.25
@@ -69,7 +70,7 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
             try:
                 _measure(row, writer, process=process, noted=name in noted)
                 noted.add(name)
-            except BadInput as error:
+            except (BadInput, BenchUnavailableError) as error:
                 skipped.add(name)
                 writer.append({"kind": "skipped", "row": name, "process": -1, "reason": str(error)})
         if HELPER_ROW not in noted | skipped:
@@ -79,8 +80,8 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
 def _measure(row: PlannedRow, writer: SampleWriter, *, process: int, noted: bool) -> None:
     """Run one process of a row, and note its parent and target unless that has been done."""
     case = case_of(row)
-    with _pinned(row.row.pinned):
-        result = run_case(case, processes=1, reps=REPS)
+    with one_cpu_left() if row.row.one_cpu_left else _pinned(row.row.pinned):
+        result = run_case(case, processes=1, reps=row.row.reps)
     if not noted:
         parent = homeless(snapshot_text(result.snapshots[0]))
         writer.append({"kind": "parent", "row": row.row.name, "state": parent})

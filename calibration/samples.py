@@ -31,6 +31,7 @@ class Row:
         bench: the bench's name; args: its arguments, without --reps, --pin and the target's path.
         processes: fresh processes; reps: timed repetitions in each.
         pinned: on one CPU.
+        one_cpu_left: every other CPU that it may use is kept busy.
         pass_: which pass it belongs to (quiet: for the fit; unpinned: for placement and spread; state: for what
             quiet small parents cannot teach).
     """
@@ -41,6 +42,7 @@ class Row:
     processes: int = 5
     reps: int = 9
     pinned: bool = True
+    one_cpu_left: bool = False
     pass_: Pass = "quiet"
 
 

@@ -15,7 +15,7 @@ from calibration.observations import Observation
 from calibration.quantiles import quantile
 from calibration.samples import Run, Sample
 from model.costs import CostTable
-from model.machine import Machine, Placement, Spread
+from model.machine import BESIDE, Machine, Placement, Spread
 from model.process import Caller
 from model.scenario import Scenario
 from model.simulation import family_of, run_once
@@ -32,16 +32,18 @@ LONGEST = 100.0
 
 @dataclass(frozen=True, slots=True)
 class SpreadRow:
-    """The unpinned runs of one row and what they ran."""
+    """The unpinned runs of one row and what they ran; `beside`: no other CPU was idle."""
 
     name: str
     scenario: Scenario
     runs: tuple[Run, ...]
+    beside: bool = False
 
     @property
     def family(self) -> str:
-        """Key of its placements: the mechanism's family, `-cold` behind it for a cold caller."""
-        return placement_key(family_of(self.scenario.spawn), self.scenario.parent.caller)
+        """Key of its placements: the mechanism's family, `-cold` behind it for a cold caller, then `-beside`."""
+        key = placement_key(family_of(self.scenario.spawn), self.scenario.parent.caller)
+        return key + BESIDE if self.beside else key
 
 
 def placement_key(family: str, caller: Caller) -> str:
@@ -49,10 +51,10 @@ def placement_key(family: str, caller: Caller) -> str:
     return f"{family}-cold" if caller is Caller.COLD else family
 
 
-def spread_rows(rows: Sequence[Observation], kept: Mapping[str, list[Run]]) -> list[SpreadRow]:
-    """The rows of the unpinned pass, one for each whatever its intervals."""
-    found = {each.row.row.name: each.scenario for each in rows if each.row.modes}
-    return [SpreadRow(name, scenario, tuple(kept[name])) for name, scenario in found.items()]
+def spread_rows(rows: Sequence[Observation], kept: Mapping[str, list[Run]], *, beside: bool = False) -> list[SpreadRow]:
+    """The rows of the unpinned pass, one for each whatever its intervals; or those taken beside a busy CPU."""
+    wanted = {each.row.row.name: each for each in rows if (each.row.row.one_cpu_left if beside else each.row.modes)}
+    return [SpreadRow(name, each.scenario, tuple(kept[name]), beside=beside) for name, each in wanted.items()]
 
 
 def placement_of(sample: Sample, family: str) -> tuple[str, str]:
@@ -64,6 +66,8 @@ def placement_of(sample: Sample, family: str) -> tuple[str, str]:
     late = sample.call_ns is not None and sample.reaped_ns is not None and sample.call_ns > LATE * sample.reaped_ns
     if late:
         return where, "queue"
+    if family.endswith(BESIDE):  # no other CPU was idle
+        return where, "preempt"
     if family.startswith("jdk"):  # its CPUs are not told; a caller that is on time was woken elsewhere
         return where, "other"
     return where, "other" if after != child else "preempt"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from calibration.beside import busy
 from calibration.comparison import Comparison, mixture_of
 from calibration.live.cases import MIB_BYTES, LiveCase, c_matrix
 from calibration.live.runs import run_matrix
@@ -24,9 +21,6 @@ TOLERANCES = {0.5: 0.25, 0.9: 0.50}
 FLOORS = 1.5
 JVM_HEAP_BYTES = 64 * MIB_BYTES
 """A vfork does not depend on it."""
-SETTLE_S = 0.3
-"""Until the busy programs have spread over the CPUs."""
-_SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**6): pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +58,6 @@ class BusyComparison:
     def right(self) -> bool:
         """Whether it is within its tolerance, or within FLOORS times the floor."""
         return abs(self.error) <= max(math.log1p(TOLERANCES[self.level]), FLOORS * self.floor)
-
-
-@contextlib.contextmanager
-def busy(cpus: int) -> Iterator[None]:
-    """So many CPU-bound programs beside; they end with the block, or with this process."""
-    spinning = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(cpus)]
-    try:
-        if spinning:
-            time.sleep(SETTLE_S)
-        yield
-    finally:
-        for each in spinning:
-            each.kill()
-            each.wait()
 
 
 def validate_busy(

@@ -24,9 +24,9 @@ from model.hardware.cpu import Cpu
 from model.kernel.locks import RwLock
 from model.kernel.task import Mm, System, Task
 from model.machine import Placement
-from model.process import Caller, Process, Runtime
+from model.process import Process, Runtime
 from model.scenario import Scenario, Spawn, spawn_and_wait
-from model.simulation import Run, family_of, run_once, simulate
+from model.simulation import Run, placements_seen, run_once, simulate
 from model.units import NS_PER_MS, NS_PER_S
 
 ROUNDS = 7
@@ -92,8 +92,7 @@ def rates(file: MachineFile, *, rounds: int = ROUNDS, timeouts: int = TIMEOUTS) 
     """The model's rates over all mechanisms of the bundled JVM, at the likeliest placement of each, and SimPy's own."""
     parent, machine = read_parent(DEFAULT_PARENT), file.machine
     scenarios = [spawn_and_wait(parent, spawn_of(each), rules=machine.rules) for each in MECHANISMS]
-    cold = parent.caller is Caller.COLD
-    placements = [machine.placements_of(family_of(each.spawn), cold=cold)[0] for each in scenarios]
+    placements = [placements_seen(each, machine)[0] for each in scenarios]
 
     def model() -> list[Run]:
         return [run_once(s, machine, file.costs, p) for s, p in zip(scenarios, placements, strict=True)]

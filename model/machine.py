@@ -9,6 +9,8 @@ from model.rules import Rules
 
 BARE = "-bare"
 """Ends the name of a family whose child shares the mm and ends without an exec: it is placed in another way."""
+BESIDE = "-beside"
+"""Ends the key of placements seen while all other CPUs were busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,8 @@ class Machine:
         cpus: online CPUs.
         rules: the rules of the kernel and libc on which the prices were measured.
         placements: by family of mechanisms (`fork`, `vfork`, `vfork-bare` without an exec, ...; `-cold` behind it for
-            a cold caller; `*` for any other), the placements seen, likeliest first.
+            a cold caller, then `-beside` where all other CPUs are busy; `*` for any other), the placements seen,
+            likeliest first.
         spread: by class of path, times ÷ quiet time.
         footprints: by runtime, user pages touched around a fork.
         facts: counts and sizes that the model needs: `loader_cpuids`, `static_cpuids`, `pcp_pages`, `pcp_tables`,
@@ -107,17 +110,21 @@ class Machine:
     noise_floor: float = 0.0
     model_error: Mapping[str, float] = field(default_factory=dict)
 
-    def placements_of(self, family: str, *, cold: bool = False) -> tuple[Placement, ...]:
+    def placements_of(self, family: str, *, cold: bool = False, beside: bool = False) -> tuple[Placement, ...]:
         """Placements of a family of mechanisms, likeliest first; one CPU leaves only one.
 
         A launcher that was not seen itself places its child as the system call beneath it does.
+
+        Args:
+            cold: for a cold caller.
+            beside: all other CPUs are busy, so nobody finds an idle one.
         """
         if self.cpus == 1:
             return (Placement(child="same", waker="preempt"),)
         kernels_own = family.removeprefix("jdk-").replace("posix_spawn", "vfork").removesuffix(BARE)
-        names = [family, kernels_own, "*"]
-        if cold:
-            names = [f"{family}-cold", family, f"{kernels_own}-cold", *names]
+        callers = ("-cold", "") if cold else ("",)
+        states = [caller + others for others in ((BESIDE, "") if beside else ("",)) for caller in callers]
+        names = [*(f"{each}{state}" for each in (family, kernels_own) for state in states), "*"]
         return next((self.placements[name] for name in names if self.placements.get(name)), (Placement(),))
 
     def footprint(self, runtime: str, *, threaded: bool = False) -> Footprint:

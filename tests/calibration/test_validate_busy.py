@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from calibration.capture.host import host_facts
 from calibration.errors import BadInput
 from calibration.live.cases import MIB_BYTES
 from calibration.machine_file import find_machine
-from calibration.validate_busy import BusyComparison, busy, validate_busy
+from calibration.validate_busy import BusyComparison, validate_busy
 from experiments.load_validation import busy_document, busy_text
 
 
@@ -58,22 +57,6 @@ def test_the_report_is_narrow_and_its_document_is_whole(found: list[BusyComparis
     assert len(document["comparisons"]) == len(found)
     assert all(math.isfinite(each["error"]) for each in document["comparisons"])
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-
-
-def test_busy_programs_end_with_the_block() -> None:
-    started: list[subprocess.Popen[bytes]] = []
-    original = subprocess.Popen
-
-    class Kept(original):  # type: ignore[misc, valid-type]
-        def __init__(self, *args: object, **more: object) -> None:
-            super().__init__(*args, **more)
-            started.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("calibration.validate_busy.subprocess.Popen", Kept)
-        with busy(2):
-            assert [each.poll() for each in started] == [None, None]
-    assert all(each.returncode is not None for each in started)
 
 
 def test_the_tick_is_read_from_the_kernels_configuration(tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def test_a_busy_cpu_elsewhere_does_not_touch_what_stays_here() -> None:
     assert other.milestones == free.milestones
 
 
+def test_a_vfork_beside_a_busy_cpu_has_the_modes_that_were_seen_there() -> None:
+    late = replace(PLACEMENTS[0], child="same", waker="queue", weight=0.4)
+    seen = (Placement(child="same", waker="preempt", weight=0.6), late)
+    machine = machine_with(2)
+    machine = replace(machine, placements={**machine.placements, "vfork-beside": seen})
+    asked = busy(1, mechanism="vfork")
+    early_ns, late_ns = (run_once(asked, machine, COST_TABLE, each).milestones["call"] for each in seen)
+    found = simulate(asked, machine, COST_TABLE).milestones["call"]
+    assert early_ns < late_ns
+    assert found.p50_ns == pytest.approx(early_ns)
+    assert found.p90_ns == pytest.approx(late_ns)
+    alone = simulate(busy(0, mechanism="vfork"), machine, COST_TABLE).milestones["call"]
+    assert alone.p90_ns < late_ns, "with an idle CPU, what is seen there does not count"
+
+
 def test_waiting_for_the_tick_is_in_the_quantiles() -> None:
     machine = machine_with(2, placements=(OTHER,))
     free, loaded = (simulate(busy(cpus), machine, COST_TABLE).milestones["reaped"] for cpus in (0, 1))

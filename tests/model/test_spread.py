@@ -204,6 +204,16 @@ def test_placements_are_looked_up_by_family_and_caller() -> None:
     assert replace(machine, cpus=1).placements_of("fork") == (SAME,)
 
 
+def test_placements_where_no_cpu_is_idle_stand_before_those_of_a_quiet_machine() -> None:
+    beside, cold, hot, rest = ((replace(SAME, weight=weight),) for weight in (0.1, 0.2, 0.3, 0.4))
+    seen = {"jdk-vfork-beside": beside, "jdk-vfork-cold": cold, "fork": hot, "*": rest}
+    machine = Machine(name="m", cpus=2, placements=seen)
+    assert machine.placements_of("jdk-vfork", beside=True) == beside
+    assert machine.placements_of("jdk-vfork", beside=True, cold=True) == beside
+    assert machine.placements_of("jdk-vfork", cold=True) == cold
+    assert machine.placements_of("fork", beside=True) == hot
+
+
 @pytest.mark.parametrize(("mechanism", "variants"), [("fork", 4), ("vfork", 0), ("posix_spawn", 0)])
 def test_assumed_attributes_are_tried_only_where_they_can_act(
     mechanism: str, variants: int, monkeypatch: pytest.MonkeyPatch
