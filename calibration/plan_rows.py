@@ -173,7 +173,7 @@ jdk-fork: live/jvm --mech jdk-fork --heap-mib 128 | runtime held-out processes=2
 cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime quick processes=4
 cpython-popen-cold: live/cpython --mech cpython-subprocess --heap-mib 16 --cold-ms 20 | runtime unpinned processes=3
 cpython-os-fork: live/cpython --mech cpython-os-fork --heap-mib 16 | runtime quick processes=3
-cpython-fork: live/cpython --mech cpython-fork --heap-mib 16 | runtime held-out processes=2
+cpython-fork: live/cpython --mech cpython-fork --heap-mib 16 | runtime held-out processes=2 milestones=reaped
 """
 
 SPREADS = """

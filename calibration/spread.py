@@ -26,6 +26,8 @@ LATE = 0.9
 """A caller that gets its CPU back after so much of the child's whole life has waited for the child's end."""
 RARE = 0.02
 """Placements seen less often than this are left out."""
+MOST = 100
+"""With so many samples a row counts at most: one that is cheap to repeat does not speak for its whole class."""
 LONGEST = 100.0
 """A sample so many times its quiet time is an accident of the host, not of the path."""
 
@@ -108,8 +110,15 @@ def pooled(found: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, Spread]:
     ratios: dict[str, list[float]] = defaultdict(list)
     for each in found:
         for kind, values in each.items():
-            ratios[kind] += values
+            ratios[kind] += _thinned(values)
     return {kind: spread_from(values) for kind, values in ratios.items() if len(values) >= len(LEVELS)}
+
+
+def _thinned(values: Sequence[float]) -> Sequence[float]:
+    """The samples of a row, or, of more than MOST, as many quantiles."""
+    if len(values) <= MOST:
+        return values
+    return [quantile(values, (index + 0.5) / MOST) for index in range(MOST)]
 
 
 def row_ratios(row: SpreadRow, machine: Machine, costs: CostTable) -> dict[str, list[float]]:

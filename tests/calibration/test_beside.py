@@ -12,7 +12,7 @@ from calibration.beside import busy, one_cpu_left
 from calibration.plan import planned_rows
 from calibration.run_bench import BenchUnavailableError
 from calibration.samples import Run, Sample
-from calibration.spread import SpreadRow, placements
+from calibration.spread import SpreadRow, placements, pooled, spread_from
 from model.machine import BESIDE, Placement
 from model.process import Caller
 from model.scenario import Scenario
@@ -94,3 +94,12 @@ def test_every_family_that_is_seen_with_an_idle_cpu_is_seen_without() -> None:
         }
 
     assert mechanisms(True) == mechanisms(False)
+
+
+def test_a_row_of_many_samples_does_not_speak_for_its_class() -> None:
+    found = pooled([{"runtime": [1.2] * 600}, {"runtime": [1.0] * 100}])["runtime"]
+    assert found.ratios[found.levels.index(0.4)] == 1.0
+    assert found.ratios[found.levels.index(0.6)] == 1.2
+    skewed = [1.0 + index / 300 for index in range(300)]
+    alone = pooled([{"runtime": skewed}])["runtime"]
+    assert alone.ratios == pytest.approx(spread_from(skewed).ratios, abs=0.005)
