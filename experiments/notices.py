@@ -13,7 +13,7 @@ from model.machine import Machine
 from model.prediction import Prediction
 from model.process import Process
 from model.rules import differing, parse_version
-from model.simulation import family_of
+from model.simulation import placements_seen
 
 STRICT = frozenset({"extrapolates", "other_host", "other_kernel", "rule_not_measured"})
 """Codes with which `--strict` refuses to answer."""
@@ -104,7 +104,7 @@ def stood_in(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
 
 def placements(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:
     """Milestones with two modes because the scheduler places the tasks in several ways."""
-    found = machine.placements_of(family_of(question.scenario(prediction.mechanism).spawn))
+    found = placements_seen(question.scenario(prediction.mechanism), machine)
     if sum(each.weight >= _RARE for each in found) < 2:
         return
     wide = [name for name, each in prediction.milestones.items() if each.p90_ns > TWO_MODES * each.p10_ns]

@@ -24,7 +24,7 @@ from model.prediction import SPREAD_LINE
 from model.process import Caller
 from model.quantiles import mixture_quantiles
 from model.scenario import Scenario
-from model.simulation import family_of
+from model.simulation import placements_seen
 from model.spread import LENGTHS, LOADER_CLASS, MANNERS, class_of, length_of, spread_of
 
 Array = NDArray[np.float64]
@@ -239,8 +239,7 @@ def compile_scenario(scenario: Scenario, machine: Machine, costs: CostTable) -> 
         NotBuilt: unknown mechanism or clone flag.
     """
     scenario = checked(scenario)
-    cold = scenario.parent.caller is Caller.COLD
-    placements = machine.placements_of(family_of(scenario.spawn), cold=cold)
+    placements = placements_seen(scenario, machine)
     return Compiled(scenario, machine, costs, placements, Basis(), [[] for _ in placements])
 
 

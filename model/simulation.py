@@ -104,7 +104,7 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     family = family_of(scenario.spawn)
     if family == IN_PLACE and (scenario.load.mutators or scenario.load.child_lifetime_ns):
         raise NotBuilt("exec by a process whose own threads write is not built: they end, and no child lives")
-    placements = machine.placements_of(family, cold=scenario.parent.caller is Caller.COLD)
+    placements = placements_seen(scenario, machine)
     first = run_once(scenario, machine, costs, placements[0])
     runs = [(placements[0], first)]
     if scenario.load.busy_cpus:
@@ -185,6 +185,11 @@ def family_of(spawn: Spawn | None) -> str:
     return f"{family}{BARE}" if family == "vfork" and spawn.target.kind == "none" else family
 
 
+def placements_seen(scenario: Scenario, machine: Machine) -> tuple[Placement, ...]:
+    """The placements that a resolved scenario's spawn meets, likeliest first."""
+    return machine.placements_of(family_of(scenario.spawn), cold=scenario.parent.caller is Caller.COLD)
+
+
 def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str = "reaped") -> Bill:
     """Counts on the critical path to a milestone at the likeliest placement: a row of the design matrix.
 
@@ -192,8 +197,7 @@ def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str 
         KeyError: the scenario does not reach the milestone; `done`, the end of the program, is always reached.
     """
     scenario = resolved(scenario)
-    cold = scenario.parent.caller is Caller.COLD
-    placement = machine.placements_of(family_of(scenario.spawn), cold=cold)[0]
+    placement = placements_seen(scenario, machine)[0]
     return bill_of(run_once(scenario, machine, costs, placement, settle=False).path_to(milestone))
 
 
@@ -250,8 +254,7 @@ def _returned(scenario: Scenario, machine: Machine) -> float:
     spawn = scenario.spawn
     if spawn is None or spawn.migrates:
         return float(spawn is not None)
-    seen = machine.placements_of(family_of(spawn), cold=scenario.parent.caller is Caller.COLD)
-    return math.fsum(each.weight for each in seen if each.child == "other")
+    return math.fsum(each.weight for each in placements_seen(scenario, machine) if each.child == "other")
 
 
 def _program(run: Run, scenario: Scenario) -> Generator[simpy.Event, Any, None]:
@@ -318,6 +321,7 @@ __all__ = [
     "NotBuilt",
     "Run",
     "bill",
+    "placements_seen",
     "run_once",
     "simulate",
 ]
