@@ -14,13 +14,13 @@ class Rules:
     """One rule a field; the comment behind it names the release that brought the newer behaviour and the source."""
 
     wrprotect_only_writable: bool = True  # 4.19, mm/memory.c:copy_one_pte (1b2de5d039c8)
-    overcommit_guess: Literal["per_vma_free", "only_obvious"] = "only_obvious"  # 5.x, mm/util.c:__vm_enough_memory
+    overcommit_guess: Literal["per_vma_free", "only_obvious"] = "only_obvious"  # 5.2, mm/util.c:__vm_enough_memory
     thp_cow: Literal["copy_pmd", "split_pmd"] = "split_pmd"  # 5.8, mm/huge_memory.c:do_huge_pmd_wp_page (3917c80280c9)
     pinned_pages_copied: bool = True  # 5.9, mm/memory.c:copy_present_page
     anon_exclusive: bool = True  # 5.19, mm/memory.c:__copy_present_ptes (6c287605fd56)
-    hugetlb_lazy: bool = True  # 6.1, mm/memory.c:vma_needs_copy
+    hugetlb_lazy: bool = True  # 6.0, mm/memory.c:vma_needs_copy (bcd51a3c679d)
     vma_tree: Literal["rbtree", "maple", "mt_dup"] = "mt_dup"  # 6.1 maple, 6.8 __mt_dup (d24062914837)
-    per_vma_lock: bool = True  # 6.5, mm/mmap_lock.c:vma_start_write (fb49c455323f)
+    per_vma_lock: bool = True  # 6.5, include/linux/mmap_lock.h:vma_start_write (fb49c455323f)
     fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65)
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
     lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
@@ -33,11 +33,11 @@ class Rules:
 
 KERNEL_SINCE: dict[str, tuple[tuple[tuple[int, int], object], ...]] = {
     "wrprotect_only_writable": (((0, 0), False), ((4, 19), True)),
-    "overcommit_guess": (((0, 0), "per_vma_free"), ((5, 0), "only_obvious")),
+    "overcommit_guess": (((0, 0), "per_vma_free"), ((5, 2), "only_obvious")),
     "thp_cow": (((0, 0), "copy_pmd"), ((5, 8), "split_pmd")),
     "pinned_pages_copied": (((0, 0), False), ((5, 9), True)),
     "anon_exclusive": (((0, 0), False), ((5, 19), True)),
-    "hugetlb_lazy": (((0, 0), False), ((6, 1), True)),
+    "hugetlb_lazy": (((0, 0), False), ((6, 0), True)),
     "vma_tree": (((0, 0), "rbtree"), ((6, 1), "maple"), ((6, 8), "mt_dup")),
     "per_vma_lock": (((0, 0), False), ((6, 5), True)),
     "fork_batches_large_folios": (((0, 0), False), ((6, 9), True)),

@@ -50,12 +50,6 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
         arg_pages = -(-(call.argv_bytes + call.envp_bytes) // PAGE_BYTES) - ARG_PAGES_FREE
         task.charge("exec_arg_page", max(0, arg_pages))
         with task.at("load_elf_binary"):
-            de_thread(task)
-            if task.shares_files:
-                with task.at("unshare_files"):
-                    dup_fd(task)
-                task.shares_files = False
-            task.charge("execve_open")
             read_scripts(task, call.image)
             for each in (call.image.program, call.image.loader):
                 if each is not None:
@@ -63,6 +57,12 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
             task.charge("elf_interpreter", bool(call.image.elf_interpreter))
             if task.cold:
                 task.charge("cold_exec_open", 1 + bool(call.image.elf_interpreter))
+            de_thread(task)
+            if task.shares_files:
+                with task.at("unshare_files"):
+                    dup_fd(task)
+                task.shares_files = False
+            task.charge("execve_open")
             yield from exec_mmap(task, call.image, call.milestone)
             with task.at("do_close_on_exec"):
                 task.charge("close_on_exec", task.cloexec_fds)

@@ -35,7 +35,7 @@ def at_most(value: float, most: float) -> float:
 def vma_needs_copy(vma: Vma, rules: Rules) -> bool:
     """Whether fork walks the page tables of a vma: `mm/memory.c:vma_needs_copy@v6.18`.
 
-    Only if it has an anon_vma; shared and never written private mappings are faulted in again by the child. Before 6.1
+    Only if it has an anon_vma; shared and never written private mappings are faulted in again by the child. Before 6.0
     hugetlb mappings were always walked.
     """
     if vma.wipeonfork:

@@ -55,7 +55,7 @@ def commit_refusal(space: AddressSpace, rules: Rules, limits: Limits) -> str | N
     """Why `mm/util.c:__vm_enough_memory@v6.18` refuses to duplicate the space, or None if it does not.
 
     Mode 1 never refuses. Mode 2 refuses beyond the commit headroom. Mode 0 refuses, by rule `only_obvious`, a single
-    vma larger than RAM and swap; by rule `per_vma_free` (before 5.0) one larger than what is free now.
+    vma larger than RAM and swap; by rule `per_vma_free` (before 5.2) one larger than what is free now.
     """
     if limits.commit_mode not in (0, 2):
         return None

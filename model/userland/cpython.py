@@ -8,11 +8,15 @@ from model.kernel.sched import block_on
 from model.kernel.task import Path, Spawning, Task
 from model.userland.libc import Body, Launch, exec_and_exit, touch_after_fork
 
-CHILD_CALLS = 68
+CHILD_CALLS = 67
 """`_posixsubprocess.c:child_exec@3.11`: rt_sigaction per signal, close_range twice, close, sigprocmask."""
-FORK_CHILD_CALLS = 4
-"""`posixmodule.c:PyOS_AfterFork_Child@3.11`: gettid, getrandom, set_robust_list."""
+FORK_CHILD_CALLS = 3
+"""`posixmodule.c:PyOS_AfterFork_Child@3.11`: gettid, getrandom; glibc's set_robust_list."""
+PREEXEC_CALLS = FORK_CHILD_CALLS + 5
+"""The same and `child_exec` after a fork, where no handler has to be reset: rt_sigaction twice, close_range twice,
+close."""
 CALLER_CALLS = 4
+"""close of both ends of the error pipe; around a vfork sigprocmask twice, as strace counts all of these for 3.11.7."""
 STANDARD_FDS, ERROR_PIPE = 3, 1
 """What the target is left with (close_fds=True), and what its execve closes."""
 PREEXEC = "cpython-preexec"
@@ -45,7 +49,7 @@ def popen(task: Task, launch: Launch) -> Spawning:
 
 def popen_preexec(task: Task, launch: Launch) -> Spawning:
     """`subprocess.Popen` with preexec_fn: fork, then Python code in the child."""
-    return (yield from _popen(task, launch, frozenset(), FORK_CHILD_CALLS + 6))
+    return (yield from _popen(task, launch, frozenset(), PREEXEC_CALLS))
 
 
 def _popen(task: Task, launch: Launch, flags: frozenset[str], calls: int) -> Spawning:

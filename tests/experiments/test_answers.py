@@ -21,7 +21,8 @@ from experiments.bundled_images import bundled_image
 from experiments.scenarios import Notice, Question, adjusted, helpers_of, mechanisms_of, rules_of
 from model.costs import COSTS, CostTable
 from model.elf_image import NO_IMAGE, ElfImage
-from model.process import Limits, Process
+from model.machine import Placement
+from model.process import Caller, Limits, Process
 from model.rules import Rules
 from model.simulation import MECHANISMS
 
@@ -188,6 +189,20 @@ def test_two_modes_are_a_warning(machine_file: MachineFile) -> None:
     sure = {name: (replace(each[0], weight=1.0),) for name, each in one.items()}
     certain = replace(machine_file, machine=replace(machine_file.machine, placements=sure))
     assert "placement" not in _codes(answer(_question(synthetic_parent(MIB), "vfork"), certain))
+
+
+def test_a_warning_of_two_modes_tells_those_of_the_callers_state(machine_file: MachineFile) -> None:
+    seen = {
+        "vfork": (Placement(waker="queue", weight=1.0),),
+        "vfork-cold": (Placement(waker="preempt", weight=0.6), Placement(waker="queue", weight=0.4)),
+    }
+    file = replace(machine_file, machine=replace(machine_file.machine, placements=seen))
+    documents = {
+        caller: answer(_question(replace(synthetic_parent(MIB), caller=caller), "vfork"), file) for caller in Caller
+    }
+    assert "placement" not in _codes(documents[Caller.HOT])
+    (text,) = (each["text"] for each in documents[Caller.COLD]["warnings"] if each["code"] == "placement")
+    assert "wake-up: preempt) was seen in 60%" in text
 
 
 @pytest.mark.parametrize("case", ["size", "host", "kernel"])

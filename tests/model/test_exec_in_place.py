@@ -26,6 +26,15 @@ def test_each_other_thread_is_killed_once_and_before_the_new_memory(threads: int
     assert counts.get("de_thread_fixed", 0) == (threads > 1)
 
 
+def test_threads_are_killed_once_nothing_can_fail_any_more() -> None:
+    """Program and interpreter have been opened by then: an execve that fails before returns to a whole process."""
+    image = replace(dynamic_image(1), elf_interpreter="/lib64/ld-linux-x86-64.so.2")
+    found = simulate(scenario_of("exec", parent_of(anon(9), threads=3), image), BARE, COST_TABLE)
+    order = list(dict.fromkeys(entry.name for entry in found.path))
+    steps = ["execve_prepare", "elf_interpreter", "de_thread_fixed", "de_thread_kill", "execve_open", "exit_mm_fixed"]
+    assert [name for name in order if name in steps] == steps
+
+
 @pytest.mark.parametrize("mechanism", sorted(MECHANISMS))
 def test_a_child_has_no_other_thread_to_kill(mechanism: str) -> None:
     """A fork's child is one thread; a vfork's is a thread group of its own, although it shares the memory."""

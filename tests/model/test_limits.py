@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model.address_space import AddressSpace, PageTables, Vma, VmaKind, page_tables
 from model.elf_image import NO_IMAGE
+from model.ledger import bill_of
 from model.machine import Placement
 from model.process import Process, Runtime
 from model.rules import Rules
@@ -360,3 +361,14 @@ def test_helpers_are_executed_first() -> None:
         assert counts["ldso_object"] == len(HELPER.libraries)
     assert counts_of("fork", parent_of()) == EMPTY_FORK
     assert NO_IMAGE.kind == "none"
+
+
+def test_a_shell_vforks_its_command_and_reaps_it() -> None:
+    run = run_once(scenario_of("shell", parent_of(), static_image()), BARE, COST_TABLE, PLACEMENTS[0])
+    assert [task.name for task in run.system.tasks] == ["caller", "child", "command"]
+    assert bill_of(run.path_to("reaped")).counts["copy_process_fixed"] == 2
+    assert bill_of(run.path_to("reaped")).counts["do_exit_fixed"] == 2
+    assert run.milestones["call"] < run.milestones["exec"] < run.milestones["main"] < run.milestones["reaped"]
+    (command_ends,) = (task.clock_ns for task in run.system.tasks if task.name == "command")
+    (shell_ends,) = (task.clock_ns for task in run.system.tasks if task.name == "child")
+    assert command_ends < shell_ends, "the shell waits for its command"

@@ -159,6 +159,8 @@ def test_releases_have_the_rules_that_came_with_them() -> None:
     ]
     assert [rules_for(kernel=k).thp_cow for k in ("5.7", "5.8")] == ["copy_pmd", "split_pmd"]
     assert [rules_for(kernel=k).anon_exclusive for k in ("5.18", "5.19")] == [False, True]
+    assert [rules_for(kernel=k).overcommit_guess for k in ("5.1", "5.2")] == ["per_vma_free", "only_obvious"]
+    assert [rules_for(kernel=k).hugetlb_lazy for k in ("5.19", "6.0")] == [False, True]
     clear = [
         rules_for(kernel=k, glibc=g).posix_spawn_clear_sighand
         for k, g in (("5.4", "2.38"), ("5.5", "2.37"), ("5.5", "2.38"))
