@@ -44,7 +44,7 @@ def words_in(root: Path) -> dict[str, str]:
 
 
 def left_behind(own: Path) -> list[str]:
-    """Processes that run something out of our own folder, or were started with it as their folder of temporary files."""
+    """Processes that run something out of our own folder, or that have it as their folder of temporary files."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
