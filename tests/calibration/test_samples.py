@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import BadInput
+from calibration.observations import observations
 from calibration.quality import halves_apart, judge, noise_floor, rows_apart
 from calibration.quantiles import process_values, quantile, row_value
 from calibration.samples import SCHEMA, Run, Sample, SampleWriter, append_run, read_runs
+from model.rules import Rules
 
 TIMES = st.floats(1, 1e9)
 
@@ -82,7 +85,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, change: Any, why: str) -> None:
     with pytest.raises(BadInput) as caught:
         read_runs(path)
     assert str(caught.value).startswith(f"{path}:2: ")
-    assert why in caught.value.why
+    assert why in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", '{"schema":"spawncost.samples/2"}\n', "{}\n"])
@@ -186,3 +189,13 @@ def test_a_row_is_judged(values: list[float], why: str) -> None:
     assert verdict.usable == (not why)
     assert why in verdict.why
     assert verdict.processes == len(values)
+
+
+@pytest.mark.parametrize("lost_ns, found", [(0.0, 0), (5e3, 1)])
+def test_a_row_that_took_no_time_is_no_observation(tmp_path: Path, lost_ns: float, found: int) -> None:
+    """What a flush takes from its victim is a difference, which is nothing where others disturb the rest as much."""
+    samples = tuple(Sample(rep=rep, value_ns=lost_ns) for rep in range(9))
+    runs = [
+        replace(make_run(process, []), row="flush-victim", bench="shootdown", samples=samples) for process in range(3)
+    ]
+    assert len(observations(read_runs(write(tmp_path / "s.jsonl", *runs)), Rules())) == found
