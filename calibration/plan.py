@@ -65,10 +65,10 @@ class PlannedRow:
 
 def planned_rows() -> tuple[PlannedRow, ...]:
     """The whole plan, in the order of the list behind it."""
-    return tuple(_planned(each) for each in PLAN)
+    return tuple(planned_row(each) for each in PLAN)
 
 
-def _planned(text: str) -> PlannedRow:
+def planned_row(text: str) -> PlannedRow:
     """A line of the plan: `name: bench --options | flags`, flags being a role, a pass, quick, unpinned, processes=N."""
     head, _, flag_text = text.partition("|")
     name, _, command = head.partition(":")
