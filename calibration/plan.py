@@ -128,7 +128,8 @@ def _munmap(row: PlannedRow) -> tuple[Step, ...]:
     pages = row.count("pages", 1024)
     if "thp" in row.options:
         return (Munmap(huge=pages),)
-    return (Munmap(pages=pages, tables=_tables(row, pages)),)
+    folio_pages = max(1, row.count("kib") // 4)
+    return (Munmap(pages=pages, folio_pages=folio_pages, tables=_tables(row, pages)),)
 
 
 def _tables(row: PlannedRow, pages: int) -> int:
@@ -156,7 +157,7 @@ def _stream(row: PlannedRow) -> tuple[Step, ...]:
 def _shootdown(row: PlannedRow) -> tuple[Step, ...]:
     if "victim" in row.options:
         return (Charge(cost="ipi_interrupted"),)
-    return (Mprotect(pairs=0, pages=1, beside=bool(row.count("running"))),)
+    return (Mprotect(pairs=0, pages=1, beside=float(row.count("running"))),)
 
 
 def _file_fault(row: PlannedRow) -> tuple[Step, ...]:

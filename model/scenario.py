@@ -83,12 +83,12 @@ class Rewrite:
 class Mprotect:
     """`pairs` of mprotect calls, of which one splits a vma and the other merges it again.
 
-    `pages`: pairs on a vma of one page, which split nothing; `beside`: whether another CPU runs the mm meanwhile.
+    `pages`: pairs on a vma of one page, which split nothing; `beside`: other CPUs that run the mm meanwhile.
     """
 
     pairs: int = 1
     pages: int = 0
-    beside: bool = False
+    beside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +105,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Munmap:
-    """munmap of touched anonymous memory that is this mm's alone."""
+    """munmap of touched anonymous memory that is this mm's alone; `pages` lie in folios of `folio_pages`."""
 
     pages: int = 0
+    folio_pages: int = 1
     tables: int = 0
     huge: int = 0
 
