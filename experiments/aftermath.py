@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from calibration.machine_file import MachineFile
 from experiments.headline import duration, size
 from experiments.scenarios import Question
-from model.prediction import Aftermath, Prediction
+from model.prediction import Aftermath, LockWait, Prediction
 from model.simulation import simulate
 from model.units import NS_PER_S, NS_PER_US, PAGE_BYTES
 
@@ -80,6 +80,39 @@ def _record(each: Aftermath) -> dict[str, Any]:
         },
         "settled_us": _us(each.settled_ns),
     }
+
+
+def lock_waits_record(waits: Sequence[LockWait]) -> list[dict[str, Any]]:
+    """What a document says of the load's calls."""
+    return [
+        {
+            "call": each.call,
+            "lock": each.lock,
+            "held_us": _us(each.held_ns),
+            "waiting_threads": _rounded(each.waiting),
+            "mean_us": _us(each.mean_ns),
+            "longest_us": _us(each.longest_ns),
+            "delays_spawn_us": _us(each.delays_ns),
+        }
+        for each in waits
+    ]
+
+
+def lock_waits_lines(prediction: Mapping[str, Any]) -> Iterator[str]:
+    """The section of the text report on the load's calls; nothing without any."""
+    found = prediction.get("lock_waits", ())
+    if not found:
+        return
+    yield ""
+    yield f"{prediction['mechanism']}, who waits for its locks:"
+    for each in found:
+        if not each["held_us"]:
+            yield f"  {each['call']:<10} {each['lock']:<10} not held"
+            continue
+        yield (
+            f"  {each['call']:<10} {each['lock']:<10} held {duration(each['held_us'])}: {each['waiting_threads']:.2g} "
+            f"threads wait {duration(each['mean_us'])}, at most {duration(each['longest_us'])}"
+        )
 
 
 def _rounded(value: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from experiments.aftermath import aftermath_lines
+from experiments.aftermath import aftermath_lines, lock_waits_lines
 from experiments.headline import duration, job_headline, pool, size, words_of, worst_of
 
 Document = Mapping[str, Any]
@@ -39,6 +39,7 @@ def prediction_text(document: Document) -> str:
         lines += ["", *_parts(shown)]
     for prediction in document["predictions"]:
         lines += aftermath_lines(prediction)
+        lines += lock_waits_lines(prediction)
     return "\n".join([*lines, "", *machine_lines(document)]) + "\n"
 
 

@@ -26,6 +26,12 @@ failed_open (path) by open_enoent
     openat or stat of a path that does not exist, answered by a negative dentry.
 mmap_pair (pair) by mmap_munmap
     mmap and munmap of an untouched anonymous range: mm/mmap.c:do_mmap@v6.18, mm/vma.c:do_vmi_munmap.
+brk_call (call) assumed 0.5 × mmap_pair
+    brk(2): mmap_lock taken, the heap's vma grown or shrunk, mm/vma.c:do_brk_flags@v6.18.
+    Source: half of what mmap and munmap of an untouched range do.
+proc_maps_vma (vma) assumed 2.0 × syscall
+    show_map_vma of fs/proc/task_mmu.c: a line of /proc/PID/maps, the vma locked, a path of some parts.
+    Source: a line took MAPS_NS ns on an EPYC guest on which a system call took SYS_NS.
 munmap_touched (call) by munmap
     munmap of a range that was written, its pages and tables left out: vma, gather, the local flush.
 mprotect_split (pair) by mprotect
@@ -167,8 +173,10 @@ zap_scattered_pte (pte) by fork_touched
     What it costs more with scattered frames beyond the cache.
 free_anon_page (page) by munmap
     Freeing the page as well: it was this mm's alone.
-free_folio (folio) by munmap else 2.4 × free_anon_page
+free_folio (folio) by munmap else 2.6 × free_anon_page
     Freeing a large folio that is mapped by ptes and was this mm's alone: one for all its pages.
+free_folio_page (page) by munmap else 0.07 × free_anon_page
+    A page of it: mm/page_alloc.c:__free_pages_prepare@v6.18 looks at every tail page.
 free_page_beyond_pcp (page) by munmap
     What a page costs more to free than the CPU's free list takes back: mm/page_alloc.c:free_pcppages_bulk@v6.18.
 zap_file_pte (pte) by fork_file_ptes

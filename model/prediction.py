@@ -91,6 +91,27 @@ class Aftermath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockWait:
+    """What calls of one kind wait for while a spawn holds their lock; expected counts.
+
+    Attributes:
+        call, lock: what is called, and the lock that it needs.
+        held_ns: how long the spawn holds it; 0: it does not.
+        waiting: threads that wait.
+        mean_ns, longest_ns: of their waits.
+        delays_ns: what the spawn itself waits, on average, for such a call that holds the lock when it comes.
+    """
+
+    call: str
+    lock: str
+    held_ns: float
+    waiting: float
+    mean_ns: float
+    longest_ns: float
+    delays_ns: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Answer for one scenario.
 
@@ -106,6 +127,7 @@ class Prediction:
         charges, events: size of the simulation.
         error: why the spawn fails, or None.
         aftermath: what the load's mutators meet, or None without mutators.
+        lock_waits: what each of the load's calls waits for.
     """
 
     mechanism: str
@@ -120,6 +142,7 @@ class Prediction:
     events: int
     error: SpawnError | None = None
     aftermath: Aftermath | None = None
+    lock_waits: tuple[LockWait, ...] = ()
 
     @property
     def elapsed_ns(self) -> float:

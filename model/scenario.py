@@ -6,6 +6,7 @@ Every bench and every launcher is said in the same words, so a microbenchmark's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from model.elf_image import NO_IMAGE, ElfImage
 from model.locality import Locality
@@ -175,6 +176,37 @@ class Mutators:
         return self.threads * NS_PER_S / self.writes_per_second
 
 
+Call = Literal["mmap", "munmap", "brk", "proc_maps", "malloc"]
+"""What needs a lock that a fork holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Threads that call something which needs a lock that a fork of the parent holds.
+
+    Attributes:
+        call: `mmap`, `munmap` (of a few touched pages), `brk`, `proc_maps` (a read of /proc/PID/maps, by any process),
+            `malloc` (or free, where the thread's own cache does not do).
+        threads: how many.
+        calls_per_second: of all of them together, undisturbed.
+    """
+
+    call: Call
+    threads: int = 1
+    calls_per_second: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError("calls are made by at least one thread")
+        if not 0.0 < self.calls_per_second < float("inf"):
+            raise ValueError("calls_per_second is positive and finite")
+
+    @property
+    def interval_ns(self) -> float:
+        """Time from one call of a thread to its next, undisturbed."""
+        return self.threads * NS_PER_S / self.calls_per_second
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What else runs beside the spawn, and how long the child lives.
@@ -183,12 +215,14 @@ class Load:
         busy_cpus: CPUs on which a CPU-bound task of another process runs.
         child_lifetime_ns: how long a child with a copy of the memory lives before its exec or exit; 0: not at all.
         mutators: the parent's own threads that write.
+        calls: threads that need locks which a fork holds.
         batch_share: see `BATCH_SHARE`; 0: one write at a time.
     """
 
     busy_cpus: int = 0
     child_lifetime_ns: float = 0.0
     mutators: tuple[Mutators, ...] = ()
+    calls: tuple[Calls, ...] = ()
     batch_share: float = BATCH_SHARE
 
     def __post_init__(self) -> None:
@@ -199,6 +233,11 @@ class Load:
     def threads(self) -> int:
         """All mutator threads."""
         return sum(each.threads for each in self.mutators)
+
+    @property
+    def callers(self) -> int:
+        """Threads of the parent that call; readers of /proc are others."""
+        return sum(each.threads for each in self.calls if each.call != "proc_maps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from model.scenario import Scenario, Spawn, Wait
 from model.spread import assemble
 from model.userland import cpython, jdk, libc, program, shell
 from model.userland.libc import Launch
+from model.userland.lock_waits import lock_waits
 from model.userland.mutators import Group, start_mutators
 from model.userland.working_set import under_load
 
@@ -115,6 +116,8 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     ends = _variants(scenario) if first.copied() else []
     variants = [run_once(each, machine, costs, placements[0], like=first) for each in ends]
     found = assemble(scenario, machine, costs, runs, variants)
+    if scenario.load.calls:
+        found = replace(found, lock_waits=lock_waits(scenario, found.mechanism, first.caller.ledger, costs))
     return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
 
 

@@ -14,7 +14,7 @@ from calibration.capture.parent_file import unfit
 from calibration.capture.proc_files import read_bytes
 from calibration.errors import BadInput
 from model.locality import Locality
-from model.scenario import Load, Mutators
+from model.scenario import Call, Calls, Load, Mutators
 from model.units import NS_PER_MS, NS_PER_S, NS_PER_US, pages_of
 
 MAX_LIFETIME_NS = 86_400 * NS_PER_S
@@ -55,6 +55,16 @@ class MutatorGroup(BaseModel):
     reads_per_write: Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)] = 0.0
 
 
+class CallGroup(BaseModel):
+    """`[[calls]]`: threads that need a lock which a fork holds; `calls_per_second` of all of them together."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    call: Call
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    calls_per_second: Annotated[float, Field(gt=0.0, le=1e12, allow_inf_nan=False)]
+
+
 class LoadDescription(BaseModel):
     """The whole file."""
 
@@ -64,6 +74,7 @@ class LoadDescription(BaseModel):
     busy_cpus: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     child_lifetime: Annotated[float, BeforeValidator(_lifetime)] = 0.0
     mutators: Annotated[tuple[MutatorGroup, ...], Field(strict=False, max_length=64)] = ()
+    calls: Annotated[tuple[CallGroup, ...], Field(strict=False, max_length=64)] = ()
 
 
 def read_load(path: str | Path) -> Load:
@@ -98,5 +109,9 @@ def read_load(path: str | Path) -> Load:
                 reads_per_write=each.reads_per_write,
             )
             for each in described.mutators
+        ),
+        calls=tuple(
+            Calls(call=each.call, threads=each.threads, calls_per_second=each.calls_per_second)
+            for each in described.calls
         ),
     )

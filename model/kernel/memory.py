@@ -216,12 +216,13 @@ def free_owned(pages: float, machine: Machine) -> Counts:
 def free_folios(pages: float, folio_pages: int, rules: Rules) -> Counts:
     """What zapping and freeing pages costs that lie in large folios, all of them one mm's alone.
 
-    Charges: zap_folio and zap_folio_pte, or zap_pte where the kernel has no batches; free_folio.
+    Charges: zap_folio and zap_folio_pte, or zap_pte where the kernel has no batches; free_folio, free_folio_page.
     """
     folios = pages / folio_pages
+    freed = {"free_folio": folios, "free_folio_page": pages}
     if not rules.fork_batches_large_folios:
-        return {"zap_pte": pages, "free_folio": folios}
-    return {"zap_folio": folios, "zap_folio_pte": pages, "free_folio": folios}
+        return {"zap_pte": pages, **freed}
+    return {"zap_folio": folios, "zap_folio_pte": pages, **freed}
 
 
 def free_tables(tables: float, pages: float, machine: Machine) -> Counts:

@@ -31,14 +31,15 @@ def _pages(vma: Vma) -> int:
 
 
 def under_load(parent: Process, load: Load) -> Process:
-    """The parent as a fork finds it with these mutators at work.
+    """The parent as a fork finds it with this load at work.
 
-    They are threads of it, and what they write to is writable; `writable` keeps its meaning where it was given.
+    Mutators and callers are threads of it, and what mutators write to is writable; `writable` keeps its meaning where
+    it was given.
     """
-    if not load.mutators:
+    if not load.mutators and not load.callers:
         return parent
-    threads = max(parent.threads, 1 + load.threads)
-    if "writable" not in parent.assumed:
+    threads = max(parent.threads, 1 + load.threads + load.callers)
+    if not load.mutators or "writable" not in parent.assumed:
         return replace(parent, threads=threads)
     small = sum(vma.anon_ptes for vma in parent.space.vmas if vma.anon_vma and vma.writable_private)
     total = mutable_pages(parent.space)
