@@ -9,7 +9,8 @@ from typing import Any
 from calibration.machine_file import MachineFile
 from experiments.headline import duration, size
 from experiments.scenarios import Question
-from model.prediction import Aftermath, LockWait, Prediction
+from model.prediction import Aftermath, LockWait, Prediction, Recovery
+from model.scenario import BATCH_ERROR, BATCH_SHARE
 from model.simulation import simulate
 from model.units import NS_PER_S, NS_PER_US, PAGE_BYTES
 
@@ -41,7 +42,12 @@ def compared_aftermaths(question: Question, file: MachineFile, prediction: Predi
 
 def aftermath_record(asked: Aftermath, compared: Mapping[str, Aftermath]) -> dict[str, Any]:
     """What a document says of it: the case asked for, and the others beside it."""
-    return {**_record(asked), "compared": {name: _record(each) for name, each in compared.items()}}
+    batching = {"share_of_writes": BATCH_SHARE, "error": BATCH_ERROR}
+    return {
+        **_record(asked),
+        "batching": batching,
+        "compared": {name: _record(each) for name, each in compared.items()},
+    }
 
 
 def _record(each: Aftermath) -> dict[str, Any]:
@@ -79,6 +85,16 @@ def _record(each: Aftermath) -> dict[str, Any]:
             "until_us": _us(each.shared_until_ns),
         },
         "settled_us": _us(each.settled_ns),
+        **({"recovery": _recovery(each.recovery)} if each.recovery is not None else {}),
+    }
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    return {
+        "collapses": _rounded(found.collapses),
+        "until_us": _us(found.until_ns),
+        "stall_us": _us(found.stall_ns),
+        "freed_pages": _rounded(found.freed_pages),
     }
 
 
@@ -151,6 +167,18 @@ def aftermath_lines(prediction: Mapping[str, Any]) -> Iterator[str]:
     yield _ROW.format("no fork", "0", "0", "0", "0", "0", "0", "0%")
     until = duration(found["throughput_lost"]["until_us"])
     yield f"  lost: share of the writes not done until the last shared page is gone ({until})"
+    batching = found["batching"]
+    yield (
+        f"  reckoned in batches of 1/{1 / batching['share_of_writes']:.0f} of the writes before: within "
+        f"{batching['error']:.0%} of single ones"
+    )
+    recovery = found.get("recovery")
+    if recovery is not None:
+        freed = size(recovery["freed_pages"] * PAGE_BYTES)
+        yield (
+            f"  khugepaged: {_many(recovery['collapses'])} huge pages whole, {freed} freed after "
+            f"{duration(recovery['until_us'])}, {duration(recovery['stall_us'])} each"
+        )
 
 
 def _many(count: float) -> str:

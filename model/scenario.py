@@ -134,6 +134,8 @@ Step = Spawn | Wait | Charge | Touch | Rewrite | Mprotect | Stream | Munmap | Pi
 
 BATCH_SHARE = 1 / 32
 """Writes that mutators do between two looks at the simulation, as a share of those since the fork."""
+BATCH_ERROR = 0.02
+"""Within so much of a run write by write lies every figure of an aftermath (held by its tests on small heaps)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +210,28 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Khugepaged:
+    """The kernel thread that makes huge pages whole again; its settings under /sys, with the kernel's defaults.
+
+    Attributes:
+        pages_to_scan: pages that it looks at before it sleeps; a range of 2 MiB counts as 512, huge already or not
+            (khugepaged_scan_mm_slot of mm/khugepaged.c).
+        sleep_ns: how long it sleeps then (scan_sleep_millisecs).
+    """
+
+    pages_to_scan: int = 4096
+    sleep_ns: float = 10.0 * NS_PER_S
+
+    def __post_init__(self) -> None:
+        if self.pages_to_scan < 1 or not 0.0 <= self.sleep_ns < float("inf"):
+            raise ValueError("khugepaged scans at least one page, and its sleep is not negative")
+
+    def pass_ns(self, pages: float) -> float:
+        """One pass over so many pages, if no other process has any; what the scan itself takes is left out."""
+        return pages / self.pages_to_scan * self.sleep_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What else runs beside the spawn, and how long the child lives.
 
@@ -216,6 +240,7 @@ class Load:
         child_lifetime_ns: how long a child with a copy of the memory lives before its exec or exit; 0: not at all.
         mutators: the parent's own threads that write.
         calls: threads that need locks which a fork holds.
+        khugepaged: what makes split huge pages whole again; None: nothing does.
         batch_share: see `BATCH_SHARE`; 0: one write at a time.
     """
 
@@ -223,6 +248,7 @@ class Load:
     child_lifetime_ns: float = 0.0
     mutators: tuple[Mutators, ...] = ()
     calls: tuple[Calls, ...] = ()
+    khugepaged: Khugepaged | None = None
     batch_share: float = BATCH_SHARE
 
     def __post_init__(self) -> None:
