@@ -70,10 +70,10 @@ class PlannedRow:
 
 def planned_rows() -> tuple[PlannedRow, ...]:
     """The whole plan, in the order of the list behind it."""
-    return tuple(_planned(each) for each in PLAN)
+    return tuple(planned_row(each) for each in PLAN)
 
 
-def _planned(text: str) -> PlannedRow:
+def planned_row(text: str) -> PlannedRow:
     """A line of the plan: `name: bench --options | flags`, flags being a role, a pass, quick, unpinned, processes=N."""
     head, _, flag_text = text.partition("|")
     name, _, command = head.partition(":")
@@ -134,7 +134,8 @@ def _munmap(row: PlannedRow) -> tuple[Step, ...]:
     pages = row.count("pages", 1024)
     if "thp" in row.options:
         return (Munmap(huge=pages),)
-    return (Munmap(pages=pages, tables=_tables(row, pages)),)
+    folio_pages = max(1, row.count("kib") // 4)
+    return (Munmap(pages=pages, folio_pages=folio_pages, tables=_tables(row, pages)),)
 
 
 def _tables(row: PlannedRow, pages: int) -> int:
@@ -162,7 +163,7 @@ def _stream(row: PlannedRow) -> tuple[Step, ...]:
 def _shootdown(row: PlannedRow) -> tuple[Step, ...]:
     if "victim" in row.options:
         return (Charge(cost="ipi_interrupted"),)
-    return (Mprotect(pairs=0, pages=1, beside=bool(row.count("running"))),)
+    return (Mprotect(pairs=0, pages=1, beside=float(row.count("running"))),)
 
 
 def _file_fault(row: PlannedRow) -> tuple[Step, ...]:

@@ -36,6 +36,8 @@ munmap-1k: munmap --pages 1024 | quick
 munmap-4k: munmap --pages 4096 | processes=6
 munmap-sparse: munmap --pages 256 --sparse | quick
 munmap-thp: munmap --pages 16 --thp | quick processes=6
+munmap-folio-16k: munmap --pages 8192 --kib 16 | processes=4
+munmap-folio-512k: munmap --pages 8192 --kib 512 | processes=4
 cow-64: cow --pages 64 | quick
 cow-1k: cow --pages 1024 | quick processes=6
 cow-4k: cow --pages 4096 | processes=6
@@ -221,6 +223,7 @@ held-dirty-200: fork_vmas --kind file_dirty --vmas 200 | held-out
 held-dontfork: fork_vmas --kind dontfork --vmas 200 | held-out
 held-wipeonfork: fork_vmas --kind wipeonfork --vmas 400 | held-out
 held-shared: fork_vmas --kind shared_anon --vmas 200 | held-out
+held-munmap-folio: munmap --pages 4096 --kib 64 | held-out processes=4
 held-fds: fork_fds --high 500 --open 300 | held-out
 held-threads: fork_threads --threads 40 | held-out
 held-mix-a: fork_mix --pages 3000 --tables 40 --anon-page 60 --file-clean 80 --open 50 --threads 10 | held-out

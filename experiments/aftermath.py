@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from calibration.machine_file import MachineFile
 from experiments.headline import duration, size
 from experiments.scenarios import Question
-from model.prediction import Aftermath, Prediction
+from model.prediction import Aftermath, LockWait, Prediction, Recovery
+from model.scenario import BATCH_ERROR, BATCH_SHARE
 from model.simulation import simulate
 from model.units import NS_PER_S, NS_PER_US, PAGE_BYTES
 
@@ -41,7 +42,12 @@ def compared_aftermaths(question: Question, file: MachineFile, prediction: Predi
 
 def aftermath_record(asked: Aftermath, compared: Mapping[str, Aftermath]) -> dict[str, Any]:
     """What a document says of it: the case asked for, and the others beside it."""
-    return {**_record(asked), "compared": {name: _record(each) for name, each in compared.items()}}
+    batching = {"share_of_writes": BATCH_SHARE, "error": BATCH_ERROR}
+    return {
+        **_record(asked),
+        "batching": batching,
+        "compared": {name: _record(each) for name, each in compared.items()},
+    }
 
 
 def _record(each: Aftermath) -> dict[str, Any]:
@@ -79,7 +85,50 @@ def _record(each: Aftermath) -> dict[str, Any]:
             "until_us": _us(each.shared_until_ns),
         },
         "settled_us": _us(each.settled_ns),
+        **({"recovery": _recovery(each.recovery)} if each.recovery is not None else {}),
     }
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    return {
+        "collapses": _rounded(found.collapses),
+        "until_us": _us(found.until_ns),
+        "stall_us": _us(found.stall_ns),
+        "freed_pages": _rounded(found.freed_pages),
+    }
+
+
+def lock_waits_record(waits: Sequence[LockWait]) -> list[dict[str, Any]]:
+    """What a document says of the load's calls."""
+    return [
+        {
+            "call": each.call,
+            "lock": each.lock,
+            "held_us": _us(each.held_ns),
+            "waiting_threads": _rounded(each.waiting),
+            "mean_us": _us(each.mean_ns),
+            "longest_us": _us(each.longest_ns),
+            "delays_spawn_us": _us(each.delays_ns),
+        }
+        for each in waits
+    ]
+
+
+def lock_waits_lines(prediction: Mapping[str, Any]) -> Iterator[str]:
+    """The section of the text report on the load's calls; nothing without any."""
+    found = prediction.get("lock_waits", ())
+    if not found:
+        return
+    yield ""
+    yield f"{prediction['mechanism']}, who waits for its locks:"
+    for each in found:
+        if not each["held_us"]:
+            yield f"  {each['call']:<10} {each['lock']:<10} not held"
+            continue
+        yield (
+            f"  {each['call']:<10} {each['lock']:<10} held {duration(each['held_us'])}: {each['waiting_threads']:.2g} "
+            f"threads wait {duration(each['mean_us'])}, at most {duration(each['longest_us'])}"
+        )
 
 
 def _rounded(value: float) -> float:
@@ -118,6 +167,18 @@ def aftermath_lines(prediction: Mapping[str, Any]) -> Iterator[str]:
     yield _ROW.format("no fork", "0", "0", "0", "0", "0", "0", "0%")
     until = duration(found["throughput_lost"]["until_us"])
     yield f"  lost: share of the writes not done until the last shared page is gone ({until})"
+    batching = found["batching"]
+    yield (
+        f"  reckoned in batches of 1/{1 / batching['share_of_writes']:.0f} of the writes before: within "
+        f"{batching['error']:.0%} of single ones"
+    )
+    recovery = found.get("recovery")
+    if recovery is not None:
+        freed = size(recovery["freed_pages"] * PAGE_BYTES)
+        yield (
+            f"  khugepaged: {_many(recovery['collapses'])} huge pages whole, {freed} freed after "
+            f"{duration(recovery['until_us'])}, {duration(recovery['stall_us'])} each"
+        )
 
 
 def _many(count: float) -> str:

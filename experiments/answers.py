@@ -9,7 +9,7 @@ from typing import Any
 from calibration.capture.host import HostFacts
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
-from experiments.aftermath import aftermath_record, compared_aftermaths
+from experiments.aftermath import aftermath_record, compared_aftermaths, lock_waits_record
 from experiments.headline import headline_of, words_of
 from experiments.notices import STRICT, extrapolation, of_prediction, of_question
 from experiments.scenarios import Notice, Question
@@ -241,6 +241,8 @@ def _record(each: Answered) -> dict[str, Any]:
         "warnings": [_notice(notice) for notice in each.notices],
         "error": None,
     }
+    if prediction.lock_waits:
+        record["lock_waits"] = lock_waits_record(prediction.lock_waits)
     if prediction.aftermath is not None:
         record["aftermath"] = aftermath_record(prediction.aftermath, each.compared)
     if prediction.error is not None:

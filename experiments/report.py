@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from calibration.machine_file import LITERATURE
-from experiments.aftermath import aftermath_lines
+from experiments.aftermath import aftermath_lines, lock_waits_lines
 from experiments.headline import duration, job_headline, pool, size, words_of, worst_of
 
 Document = Mapping[str, Any]
@@ -40,6 +40,7 @@ def prediction_text(document: Document) -> str:
         lines += ["", *_parts(shown)]
     for prediction in document["predictions"]:
         lines += aftermath_lines(prediction)
+        lines += lock_waits_lines(prediction)
     return "\n".join([*lines, "", *machine_lines(document)]) + "\n"
 
 

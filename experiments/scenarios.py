@@ -11,6 +11,7 @@ from pathlib import Path
 from calibration.capture.credentials import THIS_PROCESS, Executor
 from calibration.capture.elf import capture_elf
 from calibration.capture.load_file import read_load
+from calibration.capture.sizes import parse_size
 from calibration.errors import BadInput
 from model.elf_image import NO_IMAGE, ElfImage
 from model.kernel.fork import KNOWN_FLAGS
@@ -19,6 +20,7 @@ from model.process import Caller, Process, Runtime
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules, rules_for, set_rule
 from model.scenario import Load, Scenario, Spawn, spawn_and_wait
 from model.simulation import HELPED, IN_PLACE, MECHANISMS, NEEDS_EXEC
+from model.units import PAGE_BYTES, PTRS_PER_TABLE
 from model.userland.working_set import mutable_pages
 
 DEFAULT_PARENT = "jvm-4g"
@@ -282,6 +284,8 @@ def adjusted(
     *,
     caller: str | None = None,
     thp: str = "as-is",
+    thp_fallback: float = 0.0,
+    folio: str | None = None,
     contiguous: float | None = None,
     writable: float | None = None,
 ) -> Process:
@@ -289,6 +293,7 @@ def adjusted(
 
     Args:
         caller: `hot` or `cold`; thp: `as-is`, `off` or `on`; contiguous, writable: fractions.
+        thp_fallback: fraction of ranges that could be huge and are not; folio: size of those behind ptes.
 
     Raises:
         BadInput: no fraction, or another word.
@@ -297,15 +302,29 @@ def adjusted(
         raise BadInput(f"--thp {thp}", "there is no such setting", "as-is, off or on")
     if caller is not None and caller not in tuple(Caller):
         raise BadInput(f"--caller {caller}", "there is no such state", "hot or cold")
+    if thp_fallback and thp != "on":
+        raise BadInput("--thp-fallback", "nothing is asked to be huge", "give --thp on too")
     given = {"contiguous": contiguous, "writable": writable}
     said = {name: fraction for name, fraction in given.items() if fraction is not None}
-    for name, fraction in said.items():
+    for name, fraction in {**said, "thp-fallback": thp_fallback}.items():
         if not 0.0 <= fraction <= 1.0:
             raise BadInput(f"--{name} {fraction}", "it is no fraction", "give a number from 0 to 1")
+    space = parent.space if thp == "as-is" else parent.space.with_thp(thp == "on", fallback=thp_fallback)
+    if folio is not None:
+        space = space.with_folios(_folio_pages(folio))
+    known = {*said, *(("folio_pages",) if folio is not None else ())}
     return replace(
         parent,
         caller=Caller(caller) if caller is not None else parent.caller,
-        space=parent.space if thp == "as-is" else parent.space.with_thp(thp == "on"),
-        assumed=tuple(name for name in parent.assumed if name not in said),
+        space=space,
+        assumed=tuple(name for name in parent.assumed if name not in known),
         **said,  # type: ignore[arg-type]
     )
+
+
+def _folio_pages(text: str) -> int:
+    """Pages of a folio of that size: a power of two below a pmd's, as mTHP has them; 4KiB: small pages."""
+    pages, rest = divmod(parse_size(text, what="--folio"), PAGE_BYTES)
+    if rest or not 1 <= pages < PTRS_PER_TABLE or pages & (pages - 1):
+        raise BadInput(f"--folio {text}", "no folio mapped by ptes has that size", "give 4KiB, 8KiB, ... 1MiB")
+    return pages

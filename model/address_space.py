@@ -180,9 +180,19 @@ class AddressSpace:
         """Resident anonymous memory."""
         return self.total("anon_ptes") * 4096 + self.total("huge_pmds") * PMD_BYTES
 
-    def with_thp(self, huge: bool) -> AddressSpace:
-        """The same space with its anonymous memory in 4 KiB pages, or in pmd mappings where aligned ranges allow."""
-        return AddressSpace(tuple(_vma_as_huge(vma) if huge else _vma_as_small(vma) for vma in self.vmas))
+    def with_thp(self, huge: bool, *, fallback: float = 0.0) -> AddressSpace:
+        """The same space with its anonymous memory in 4 KiB pages, or in pmd mappings where aligned ranges allow.
+
+        `fallback`: share of these ranges for which memory was too fragmented, so that they have small pages.
+        """
+        if not huge or fallback:
+            small = AddressSpace(tuple(_vma_as_small(vma) for vma in self.vmas))
+            return small if not huge else AddressSpace(tuple(_vma_as_huge(vma, fallback) for vma in small.vmas))
+        return AddressSpace(tuple(_vma_as_huge(vma, 0.0) for vma in self.vmas))
+
+    def with_folios(self, pages: int) -> AddressSpace:
+        """The same space with its anonymous ptes in folios of so many pages (mTHP); 1: small pages."""
+        return AddressSpace(tuple(replace(vma, folio_pages=pages) if vma.anon_ptes else vma for vma in self.vmas))
 
 
 def _vma_as_small(vma: Vma) -> Vma:
@@ -198,9 +208,9 @@ def _vma_as_small(vma: Vma) -> Vma:
     )
 
 
-def _vma_as_huge(vma: Vma) -> Vma:
+def _vma_as_huge(vma: Vma, fallback: float) -> Vma:
     aligned = max(0, vma.end // PMD_BYTES - -(-vma.start // PMD_BYTES)) - vma.huge_pmds
-    fits = min(aligned, vma.anon_ptes // PTRS_PER_TABLE)
+    fits = round((1.0 - fallback) * min(aligned, vma.anon_ptes // PTRS_PER_TABLE))
     if vma.kind is not VmaKind.ANON or fits <= 0:
         return vma
     spans_left = max(vma.tables - fits, 1 if vma.anon_ptes % PTRS_PER_TABLE or vma.file_ptes or vma.swap_ptes else 0)

@@ -8,9 +8,11 @@ from itertools import accumulate
 
 import numpy as np
 
+from model.costs import CostTable
 from model.kernel.cow import Cow
 from model.ledger import Entry
-from model.prediction import Aftermath, Growth, Stall
+from model.prediction import Aftermath, Growth, Recovery, Stall
+from model.scenario import Khugepaged
 from model.units import PTRS_PER_TABLE
 from model.userland.mutators import Batch, Group
 
@@ -54,6 +56,25 @@ def aftermath_of(
         settled_ns=(batches[-1].end_ns if batches else until_ns) - begin_ns,
         lost_writes=sum(lost_ns / group.spec.interval_ns for group, lost_ns in lost),
         lost_share=sum(lost_ns for _, lost_ns in lost) / (threads * (until_ns - begin_ns)) if threads else 0.0,
+    )
+
+
+def recovery_of(
+    found: Aftermath, scanned_pages: float, khugepaged: Khugepaged | None, costs: CostTable
+) -> Recovery | None:
+    """What khugepaged makes good of it; None if there is nothing.
+
+    It leaves out a range of which the child shares more than half (max_ptes_shared), so it begins when the child is
+    gone. Collapsing copies all pages with mmap_lock write-held and the pmd cleared (collapse_huge_page of
+    mm/khugepaged.c), so whoever touches the range or maps anything waits for `stall_ns`.
+    """
+    if khugepaged is None or found.splits < 1.0:
+        return None
+    return Recovery(
+        collapses=found.splits,
+        until_ns=found.shared_until_ns + khugepaged.pass_ns(scanned_pages),
+        stall_ns=PTRS_PER_TABLE * costs.price("page_copy"),
+        freed_pages=found.kept_pages,
     )
 
 

@@ -26,6 +26,12 @@ failed_open (path) by open_enoent
     openat or stat of a path that does not exist, answered by a negative dentry.
 mmap_pair (pair) by mmap_munmap
     mmap and munmap of an untouched anonymous range: mm/mmap.c:do_mmap@v6.18, mm/vma.c:do_vmi_munmap.
+brk_call (call) assumed 0.5 × mmap_pair
+    brk(2): mmap_lock taken, the heap's vma grown or shrunk, mm/vma.c:do_brk_flags@v6.18.
+    Source: half of what mmap and munmap of an untouched range do.
+proc_maps_vma (vma) assumed 2.0 × syscall
+    show_map_vma of fs/proc/task_mmu.c: a line of /proc/PID/maps, the vma locked, a path of some parts.
+    Source: a line took MAPS_NS ns on an EPYC guest on which a system call took SYS_NS.
 munmap_touched (call) by munmap
     munmap of a range that was written, its pages and tables left out: vma, gather, the local flush.
 mprotect_split (pair) by mprotect
@@ -45,9 +51,13 @@ ipi_round (flush) latency by fork_threads
 ipi_interrupted (interrupt) by shootdown
     What a flush takes from a thread that runs on another CPU, its exit to a hypervisor included:
     arch/x86/mm/tlb.c:flush_tlb_func@v6.18.
-flush_round (flush) latency by shootdown
+flush_round (flush) latency by shootdown else 1.0 × ipi_round
     A flush of one page on the other CPUs that run the mm, with their acknowledgement:
     arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18.
+ipi_receiver (CPU) latency assumed 0.17 × flush_round
+    Each CPU beyond the first that a flush interrupts: a write to its APIC, its acknowledgement awaited meanwhile.
+    Source: Nadav Amit, "x86: concurrent TLB flushes" (LKML, May 2019), madvise and touch on a Haswell: 663, 1225 and
+    1421 ns with 1, 2 and 4 threads, so 98 ns a CPU after 562 ns for the first.
 protect_page (pair) by shootdown
     Two mprotect calls on one page with its local flush: mm/mprotect.c:mprotect_fixup@v6.18.
 tlb_miss (page walk) by tlb_refill
@@ -75,9 +85,10 @@ anon_vma_chain_link (link) by fork_chain
     mm/rmap.c:anon_vma_clone@v6.18: one more anon_vma_chain and interval-tree insert.
 vma_link_file (vma) by fork_vmas
     get_file and the i_mmap insert of mm/mmap.c:dup_mmap@v6.18.
-maple_store_vma (vma) assumed 0.55 × vm_area_dup
-    mas_store of one vma in dup_mmap before __mt_dup (6.1 to 6.7).
-    Source: Peng Zhang, commit d24062914837: 0.48 us a vma before, 0.31 us after, fork and exit together.
+maple_store_vma (vma) assumed 1.35 × vm_area_dup
+    mas_store of one vma in dup_mmap before __mt_dup (6.1 to 6.7), rebalancing the tree.
+    Source: Peng Zhang, cover letter of the series of d24062914837 (LKML, August 2023): 0.48 us a vma before, 0.31 to
+    0.34 us after, fork and exit together; half as much as vm_area_dup, vma_account and remove_vma, 2.7 vm_area_dup.
 copy_present_pte (pte) by fork_touched
     mm/memory.c:copy_present_ptes@v6.18 of a write-protected 4 KiB anonymous page: refcount, mapcount, store.
 copy_pte_beyond_cache (pte) by fork_touched
@@ -162,6 +173,10 @@ zap_scattered_pte (pte) by fork_touched
     What it costs more with scattered frames beyond the cache.
 free_anon_page (page) by munmap
     Freeing the page as well: it was this mm's alone.
+free_folio (folio) by munmap else 2.6 × free_anon_page
+    Freeing a large folio that is mapped by ptes and was this mm's alone: one for all its pages.
+free_folio_page (page) by munmap else 0.07 × free_anon_page
+    A page of it: mm/page_alloc.c:__free_pages_prepare@v6.18 looks at every tail page.
 free_page_beyond_pcp (page) by munmap
     What a page costs more to free than the CPU's free list takes back: mm/page_alloc.c:free_pcppages_bulk@v6.18.
 zap_file_pte (pte) by fork_file_ptes

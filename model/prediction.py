@@ -51,6 +51,23 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """Huge pages that a storm has split, made whole again by khugepaged once the child is gone.
+
+    Attributes:
+        collapses: how many.
+        until_ns: after the call, when the last one is: it goes on once over the parent's memory.
+        stall_ns: for how long each holds mmap_lock and the page table: its 512 pages are copied.
+        freed_pages: old pages that were kept for a split folio's sake, and go then.
+    """
+
+    collapses: float
+    until_ns: float
+    stall_ns: float
+    freed_pages: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
     """What the parent's mutators meet while and after a spawn; expected counts, times from the call.
 
@@ -67,6 +84,7 @@ class Aftermath:
         shared_until_ns: when the last shared page of the working sets is gone.
         settled_ns: when all of them have been written again.
         lost_writes, lost_share: writes not done until `shared_until_ns`, and their share of all.
+        recovery: of huge pages, where the load has khugepaged and some were split.
     """
 
     copied: bool
@@ -88,6 +106,28 @@ class Aftermath:
     settled_ns: float = 0.0
     lost_writes: float = 0.0
     lost_share: float = 0.0
+    recovery: Recovery | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockWait:
+    """What calls of one kind wait for while a spawn holds their lock; expected counts.
+
+    Attributes:
+        call, lock: what is called, and the lock that it needs.
+        held_ns: how long the spawn holds it; 0: it does not.
+        waiting: threads that wait.
+        mean_ns, longest_ns: of their waits.
+        delays_ns: what the spawn itself waits, on average, for such a call that holds the lock when it comes.
+    """
+
+    call: str
+    lock: str
+    held_ns: float
+    waiting: float
+    mean_ns: float
+    longest_ns: float
+    delays_ns: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +146,7 @@ class Prediction:
         charges, events: size of the simulation.
         error: why the spawn fails, or None.
         aftermath: what the load's mutators meet, or None without mutators.
+        lock_waits: what each of the load's calls waits for.
     """
 
     mechanism: str
@@ -120,6 +161,7 @@ class Prediction:
     events: int
     error: SpawnError | None = None
     aftermath: Aftermath | None = None
+    lock_waits: tuple[LockWait, ...] = ()
 
     @property
     def elapsed_ns(self) -> float:

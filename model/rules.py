@@ -21,7 +21,7 @@ class Rules:
     hugetlb_lazy: bool = True  # 6.0, mm/memory.c:vma_needs_copy (bcd51a3c679d)
     vma_tree: Literal["rbtree", "maple", "mt_dup"] = "mt_dup"  # 6.1 maple, 6.8 __mt_dup (d24062914837)
     per_vma_lock: bool = True  # 6.5, include/linux/mmap_lock.h:vma_start_write (fb49c455323f)
-    fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65)
+    fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65), zap_present_ptes
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
     lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
     page_table_copy: Literal["eager", "on_demand", "async"] = "eager"  # the others in no release, kernel/page_tables.py

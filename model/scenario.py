@@ -6,6 +6,7 @@ Every bench and every launcher is said in the same words, so a microbenchmark's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from model.elf_image import NO_IMAGE, ElfImage
 from model.locality import Locality
@@ -83,12 +84,12 @@ class Rewrite:
 class Mprotect:
     """`pairs` of mprotect calls, of which one splits a vma and the other merges it again.
 
-    `pages`: pairs on a vma of one page, which split nothing; `beside`: whether another CPU runs the mm meanwhile.
+    `pages`: pairs on a vma of one page, which split nothing; `beside`: other CPUs that run the mm meanwhile.
     """
 
     pairs: int = 1
     pages: int = 0
-    beside: bool = False
+    beside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +106,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Munmap:
-    """munmap of touched anonymous memory that is this mm's alone."""
+    """munmap of touched anonymous memory that is this mm's alone; `pages` lie in folios of `folio_pages`."""
 
     pages: int = 0
+    folio_pages: int = 1
     tables: int = 0
     huge: int = 0
 
@@ -132,6 +134,8 @@ Step = Spawn | Wait | Charge | Touch | Rewrite | Mprotect | Stream | Munmap | Pi
 
 BATCH_SHARE = 1 / 32
 """Writes that mutators do between two looks at the simulation, as a share of those since the fork."""
+BATCH_ERROR = 0.02
+"""Within so much of a run write by write lies every figure of an aftermath (held by its tests on small heaps)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,59 @@ class Mutators:
         return self.threads * NS_PER_S / self.writes_per_second
 
 
+Call = Literal["mmap", "munmap", "brk", "proc_maps", "malloc"]
+"""What needs a lock that a fork holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Threads that call something which needs a lock that a fork of the parent holds.
+
+    Attributes:
+        call: `mmap`, `munmap` (of a few touched pages), `brk`, `proc_maps` (a read of /proc/PID/maps, by any process),
+            `malloc` (or free, where the thread's own cache does not do).
+        threads: how many.
+        calls_per_second: of all of them together, undisturbed.
+    """
+
+    call: Call
+    threads: int = 1
+    calls_per_second: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError("calls are made by at least one thread")
+        if not 0.0 < self.calls_per_second < float("inf"):
+            raise ValueError("calls_per_second is positive and finite")
+
+    @property
+    def interval_ns(self) -> float:
+        """Time from one call of a thread to its next, undisturbed."""
+        return self.threads * NS_PER_S / self.calls_per_second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Khugepaged:
+    """The kernel thread that makes huge pages whole again; its settings under /sys, with the kernel's defaults.
+
+    Attributes:
+        pages_to_scan: pages that it looks at before it sleeps; a range of 2 MiB counts as 512, huge already or not
+            (khugepaged_scan_mm_slot of mm/khugepaged.c).
+        sleep_ns: how long it sleeps then (scan_sleep_millisecs).
+    """
+
+    pages_to_scan: int = 4096
+    sleep_ns: float = 10.0 * NS_PER_S
+
+    def __post_init__(self) -> None:
+        if self.pages_to_scan < 1 or not 0.0 <= self.sleep_ns < float("inf"):
+            raise ValueError("khugepaged scans at least one page, and its sleep is not negative")
+
+    def pass_ns(self, pages: float) -> float:
+        """One pass over so many pages, if no other process has any; what the scan itself takes is left out."""
+        return pages / self.pages_to_scan * self.sleep_ns
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What else runs beside the spawn, and how long the child lives.
@@ -182,12 +239,16 @@ class Load:
         busy_cpus: CPUs on which a CPU-bound task of another process runs.
         child_lifetime_ns: how long a child with a copy of the memory lives before its exec or exit; 0: not at all.
         mutators: the parent's own threads that write.
+        calls: threads that need locks which a fork holds.
+        khugepaged: what makes split huge pages whole again; None: nothing does.
         batch_share: see `BATCH_SHARE`; 0: one write at a time.
     """
 
     busy_cpus: int = 0
     child_lifetime_ns: float = 0.0
     mutators: tuple[Mutators, ...] = ()
+    calls: tuple[Calls, ...] = ()
+    khugepaged: Khugepaged | None = None
     batch_share: float = BATCH_SHARE
 
     def __post_init__(self) -> None:
@@ -198,6 +259,11 @@ class Load:
     def threads(self) -> int:
         """All mutator threads."""
         return sum(each.threads for each in self.mutators)
+
+    @property
+    def callers(self) -> int:
+        """Threads of the parent that call; readers of /proc are others."""
+        return sum(each.threads for each in self.calls if each.call != "proc_maps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import simpy
 
-from model.aftermath import aftermath_of
+from model.aftermath import aftermath_of, recovery_of
 from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
 from model.hardware.tick import PHASES, Ticks
@@ -29,8 +29,9 @@ from model.scenario import Scenario, Spawn, Wait
 from model.spread import assemble
 from model.userland import cpython, jdk, libc, program, shell
 from model.userland.libc import Launch
+from model.userland.lock_waits import lock_waits
 from model.userland.mutators import Group, start_mutators
-from model.userland.working_set import under_load
+from model.userland.working_set import mutable_pages, under_load
 
 Starter = Callable[[Task, Launch], Spawning]
 Waiter = Callable[[Task, Task], Path]
@@ -115,7 +116,9 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
     ends = _variants(scenario) if first.copied() else []
     variants = [run_once(each, machine, costs, placements[0], like=first) for each in ends]
     found = assemble(scenario, machine, costs, runs, variants)
-    return replace(found, aftermath=_aftermath(first)) if scenario.load.mutators else found
+    if scenario.load.calls:
+        found = replace(found, lock_waits=lock_waits(scenario, found.mechanism, first.caller.ledger, costs))
+    return replace(found, aftermath=_aftermath(first, scenario)) if scenario.load.mutators else found
 
 
 def _phased(
@@ -132,15 +135,16 @@ def _phased(
     ]
 
 
-def _aftermath(run: Run) -> Aftermath:
-    load = run.system.load
-    return aftermath_of(
+def _aftermath(run: Run, scenario: Scenario) -> Aftermath:
+    found = aftermath_of(
         run.groups,
         run.caller.mm.cow,
         begin_ns=run.begin_ns,
         cpus=len(run.system.cpus),
-        lifetime_ns=load.child_lifetime_ns,
+        lifetime_ns=scenario.load.child_lifetime_ns,
     )
+    scanned = mutable_pages(scenario.parent.space)
+    return replace(found, recovery=recovery_of(found, scanned, scenario.load.khugepaged, run.system.costs))
 
 
 def _variants(scenario: Scenario) -> list[Scenario]:

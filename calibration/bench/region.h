@@ -1,10 +1,11 @@
-// A region made anew for each repetition: dense 4 KiB pages, one page in each 2 MiB, or 2 MiB pages.
+// A region made anew for each repetition: dense 4 KiB pages, one page in each 2 MiB, 2 MiB pages, or dense pages of
+// larger folios (`folios`, whose size is set elsewhere).
 #ifndef REGION_H
 #define REGION_H
 #include "parent.h"
 #include "value.h"
 
-struct region { char *start; size_t bytes, stride; long count; bool thp; };
+struct region { char *start; size_t bytes, stride; long count; bool thp, folios; };
 
 static inline struct region region_options(void)
 {
@@ -21,7 +22,7 @@ static inline struct region region_options(void)
 static inline void region_map(struct region *r)
 {
     r->start = map_aligned(r->bytes, HUGE_BYTES, MAP_NORESERVE);
-    madvise(r->start, r->bytes, r->thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    madvise(r->start, r->bytes, r->thp || r->folios ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 static inline void region_write(const struct region *r)

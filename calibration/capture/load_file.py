@@ -13,7 +13,7 @@ from calibration.capture.description import MAX_THREADS, Size
 from calibration.capture.proc_files import read_bytes
 from calibration.errors import BadInput, unfit
 from model.locality import Locality
-from model.scenario import Load, Mutators
+from model.scenario import Call, Calls, Khugepaged, Load, Mutators
 from model.units import NS_PER_MS, NS_PER_S, NS_PER_US, pages_of
 
 MAX_LIFETIME_NS = 86_400 * NS_PER_S
@@ -30,15 +30,17 @@ _UNITS_NS = {
 
 
 def _lifetime(value: Any) -> float:
-    if value == "exec":
-        return 0.0
+    return 0.0 if value == "exec" else _duration_ns(value, "neither exec nor a duration")
+
+
+def _duration_ns(value: Any, what: str = "no duration") -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is neither exec nor a duration such as 500ms or 2s")
-    lifetime_ns = float(match[1]) * _UNITS_NS[match[2]]
-    if lifetime_ns > MAX_LIFETIME_NS:
+        raise ValueError(f"{value!r} is {what} such as 500ms or 2s")
+    found_ns = float(match[1]) * _UNITS_NS[match[2]]
+    if found_ns > MAX_LIFETIME_NS:
         raise ValueError(f"{value!r} is more than a day")
-    return lifetime_ns
+    return found_ns
 
 
 class MutatorGroup(BaseModel):
@@ -54,6 +56,25 @@ class MutatorGroup(BaseModel):
     reads_per_write: Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)] = 0.0
 
 
+class CallGroup(BaseModel):
+    """`[[calls]]`: threads that need a lock which a fork holds; `calls_per_second` of all of them together."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    call: Call
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    calls_per_second: Annotated[float, Field(gt=0.0, le=1e12, allow_inf_nan=False)]
+
+
+class KhugepagedSettings(BaseModel):
+    """`[khugepaged]`: what it is set to, the kernel's defaults if the table is empty."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    pages_to_scan: Annotated[int, Field(ge=1, le=1 << 40)] = Khugepaged().pages_to_scan
+    scan_sleep: Annotated[float, BeforeValidator(lambda value: _duration_ns(value))] = Khugepaged().sleep_ns
+
+
 class LoadDescription(BaseModel):
     """The whole file."""
 
@@ -63,6 +84,8 @@ class LoadDescription(BaseModel):
     busy_cpus: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     child_lifetime: Annotated[float, BeforeValidator(_lifetime)] = 0.0
     mutators: Annotated[tuple[MutatorGroup, ...], Field(strict=False, max_length=64)] = ()
+    calls: Annotated[tuple[CallGroup, ...], Field(strict=False, max_length=64)] = ()
+    khugepaged: KhugepagedSettings | None = None
 
 
 def read_load(path: str | Path) -> Load:
@@ -98,4 +121,11 @@ def read_load(path: str | Path) -> Load:
             )
             for each in described.mutators
         ),
+        calls=tuple(
+            Calls(call=each.call, threads=each.threads, calls_per_second=each.calls_per_second)
+            for each in described.calls
+        ),
+        khugepaged=None
+        if described.khugepaged is None
+        else Khugepaged(pages_to_scan=described.khugepaged.pages_to_scan, sleep_ns=described.khugepaged.scan_sleep),
     )

@@ -69,6 +69,12 @@ class Asked:
     thp: Annotated[
         str, typer.Option(metavar="as-is|off|on", help="Its anonymous memory all in 4 KiB or in 2 MiB pages.")
     ] = "as-is"
+    thp_fallback: Annotated[
+        float, typer.Option(metavar="FRACTION", help="With --thp on: ranges too fragmented for a huge page (0).")
+    ] = 0.0
+    folio: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Its anonymous ptes in folios of that size (mTHP).")
+    ] = None
     exec: Annotated[
         str | None, typer.Option(metavar="PATH|none", help="What the child executes (/bin/true); none: it exits.")
     ] = None
@@ -134,6 +140,8 @@ def question_of(asked: Asked) -> tuple[Question, MachineFile]:
         parent_of(asked),
         caller=asked.caller,
         thp=asked.thp,
+        thp_fallback=asked.thp_fallback,
+        folio=asked.folio,
         contiguous=asked.contiguous,
         writable=asked.writable,
     )

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         kind: Annotated[
             list[str] | None,
             typer.Option(
-                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load, busy or thp, alone."
+                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load, busy, thp, sizes."
             ),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
         --kind exec: real programs from execve to their `_start`, as copies that end there. --kind libraries: what
         fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
         fork. --kind busy: spawns while none, one, all CPUs are busy.
-        --kind thp: first writes to a huge page after a fork.
+        --kind thp: first writes to a huge page after a fork. --kind sizes: forks of 64 MiB to 2 GiB.
         """
         from calibration.machine_file import find_machine
         from calibration.record import Protocol, record
@@ -84,6 +84,7 @@ def _answer_of(kinds: list[str]) -> Runner:
         "load": _load,
         "busy": _busy,
         "thp": _thp,
+        "sizes": _sizes,
     }
     found = [each for each in kinds if each in alone]
     if found and len(set(kinds)) > 1:
@@ -178,6 +179,16 @@ def _thp(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _A
     found = validate_thp(file, processes=max(2, processes), progress=_progress)
     right = all(abs(each.error) <= max(MOST_ERROR, 1.5 * each.floor) for each in found)
     return _Answer(document=thp_document(file.machine.name, found), text=thp_text(found), right=right)
+
+
+def _sizes(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    """Forks by size, frames and caller: what is compared are quiet times."""
+    from calibration.validate_sizes import LEAST_PROCESSES, validate_sizes
+    from experiments.sizes_report import sizes_document, sizes_text
+
+    found = validate_sizes(file, processes=max(LEAST_PROCESSES, processes), progress=_progress)
+    right = all(found.right(end) for end in {each.end for each in found.comparisons})
+    return _Answer(document=sizes_document(found), text=sizes_text(found), right=right)
 
 
 def _progress(line: str) -> None:

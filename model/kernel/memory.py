@@ -16,9 +16,9 @@ LINES_IN_PAGE = 64
 SCATTER_FULL, FAR_FULL = 1.5, 3.0
 """How many times as large as a cache a walk must be to find nothing in it: a private one, one that neighbours share.
 Read off forks of 4 Ki to 1 Mi scattered pages, whose price a pte rises in two steps of this shape."""
-LINES = {"vma": 24, "anon_vma": 12, "table": 128, "pte": 1, "folio": 1, "huge_pmd": 66}
+LINES = {"vma": 24, "anon_vma": 12, "table": 128, "pte": 1, "huge_pmd": 66}
 """Cache lines of 64 bytes that duplicating or dropping one of each touches, rounded: vm_area_struct and its maple slot
-on both sides; anon_vma and anon_vma_chain; both pte tables in full; a struct page."""
+on both sides; anon_vma and anon_vma_chain; both pte tables in full; a struct page, of a folio's tail pages too."""
 
 
 def footprint_lines(mm: MmCounts) -> float:
@@ -27,8 +27,7 @@ def footprint_lines(mm: MmCounts) -> float:
         LINES["vma"] * mm.vmas
         + LINES["anon_vma"] * (mm.with_anon_vma + mm.chain_links)
         + LINES["table"] * (mm.tables.pte + mm.tables.upper)
-        + LINES["pte"] * (mm.small_ptes + mm.file_ptes + mm.swap_ptes)
-        + LINES["folio"] * mm.folios
+        + LINES["pte"] * (mm.small_ptes + mm.folio_ptes + mm.file_ptes + mm.swap_ptes)
         + LINES["huge_pmd"] * mm.huge_pmds
     )
 
@@ -103,8 +102,8 @@ def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses
         "copy_table": tables,
         "copy_table_beyond_pcp": beyond(tables, machine, "pcp_tables"),
         "copy_present_pte": mm.small_ptes,
-        "copy_pte_beyond_cache": mm.small_ptes * missed.far,
-        "copy_scattered_pte": mm.small_ptes * missed.scattered,
+        "copy_pte_beyond_cache": (mm.small_ptes + mm.folio_ptes) * missed.far,
+        "copy_scattered_pte": _scattered(mm, missed),
         "wrprotect_pte": mm.private_ptes * (writable if rules.wrprotect_only_writable else 1.0),
         "locked_rmw": mm.private_ptes * writable * rules.anon_exclusive,
         "copy_folio": mm.folios,
@@ -125,8 +124,8 @@ def zap_page_range(mm: MmCounts, machine: Machine, missed: Misses) -> Counts:
     """
     return {
         "zap_pte": mm.small_ptes + mm.swap_ptes + mm.hugetlb_pages,
-        "zap_pte_beyond_cache": mm.small_ptes * missed.far,
-        "zap_scattered_pte": mm.small_ptes * missed.scattered,
+        "zap_pte_beyond_cache": (mm.small_ptes + mm.folio_ptes) * missed.far,
+        "zap_scattered_pte": _scattered(mm, missed),
         "zap_file_pte": mm.file_ptes,
         "zap_folio": mm.folios,
         "zap_folio_pte": mm.folio_ptes,
@@ -136,6 +135,12 @@ def zap_page_range(mm: MmCounts, machine: Machine, missed: Misses) -> Counts:
         "free_table_beyond_cache": mm.tables.pte * missed.tables,
         "free_upper_table": mm.tables.upper,
     }
+
+
+def _scattered(mm: MmCounts, missed: Misses) -> float:
+    """Ptes whose struct page is not prefetched; a batch touches each too (`include/linux/rmap.h`), but within a folio
+    they are neighbours."""
+    return mm.small_ptes * missed.scattered + at_most(mm.folio_ptes * missed.scattered, mm.folios)
 
 
 def _in_private_cache(mm: MmCounts, machine: Machine) -> Counts:
@@ -206,6 +211,18 @@ def free_owned(pages: float, machine: Machine) -> Counts:
     Charges: zap_pte, free_anon_page, free_page_beyond_pcp.
     """
     return {"zap_pte": pages, "free_anon_page": pages, "free_page_beyond_pcp": beyond(pages, machine, "pcp_pages")}
+
+
+def free_folios(pages: float, folio_pages: int, rules: Rules) -> Counts:
+    """What zapping and freeing pages costs that lie in large folios, all of them one mm's alone.
+
+    Charges: zap_folio and zap_folio_pte, or zap_pte where the kernel has no batches; free_folio, free_folio_page.
+    """
+    folios = pages / folio_pages
+    freed = {"free_folio": folios, "free_folio_page": pages}
+    if not rules.fork_batches_large_folios:
+        return {"zap_pte": pages, **freed}
+    return {"zap_folio": folios, "zap_folio_pte": pages, **freed}
 
 
 def free_tables(tables: float, pages: float, machine: Machine) -> Counts:

@@ -72,7 +72,8 @@ class Faults:
     Attributes:
         counts: what they are charged.
         copies, reuses, splits, pmd_copies, pmd_reuses: by kind; a split is followed by a copy, counted there.
-        huge_copies: copies among `copies` in pmd mappings that were split.
+        huge_copies: copies among `copies` out of large folios, which keep the old page: pmd mappings that were split,
+            folios mapped by ptes.
         table_copies: page tables copied before the fault (rule `page_table_copy`).
     """
 
@@ -105,6 +106,7 @@ class Writes:
         huge: its pmd mappings.
         reach: distinct pages by writes.
         far: share of its copies whose pages lie beyond the caches.
+        in_folios: share of the pages mapped by pte that lie in large folios.
         writes: since the fork.
         distinct: expected pages that they have reached.
     """
@@ -113,6 +115,7 @@ class Writes:
     huge: Spans
     reach: Reach
     far: float = 0.0
+    in_folios: float = 0.0
     writes: float = 0.0
     distinct: float = 0.0
 
@@ -137,9 +140,13 @@ class Writes:
             spans = self.tables.spans, self.tables.pages_each
             reached = self.reach.spans(after, *spans) - self.reach.spans(before, *spans)
             tables = reached * cow.uncopied(at_ns)
+        # A page of a large folio counts the references of all of them (`mm/memory.c:wp_can_reuse_anon_folio@v6.18`).
+        refused = reuses * self.in_folios if rules.split_thp_reuse == "never" else 0.0
+        copies, reuses = copies + refused, reuses - refused
         parts = [do_wp_page(copies, shared=True), do_wp_page(reuses, shared=False)]
         parts.append({name: count * tables for name, count in cow.table.items()})
-        return Faults(counts=_summed(parts), copies=copies, reuses=reuses, table_copies=tables)
+        kept = (copies - refused) * self.in_folios + refused
+        return Faults(counts=_summed(parts), copies=copies, reuses=reuses, table_copies=tables, huge_copies=kept)
 
 
 def _huge(found: SpanFaults, rules: Rules, huge: Spans) -> Faults:
@@ -160,7 +167,7 @@ def _huge(found: SpanFaults, rules: Rules, huge: Spans) -> Faults:
         reuses=found.own_pages - copied,
         splits=found.opened,
         pmd_reuses=found.taken_over,
-        huge_copies=found.shared_pages,
+        huge_copies=found.shared_pages + copied,
     )
 
 

@@ -103,7 +103,8 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
         huge = Spans(memory.huge_pmds, memory.huge_pmds * PTRS_PER_TABLE)
         tables = Spans(memory.small_pages / PTRS_PER_TABLE, memory.small_pages)
         far = far_copies(memory.pages, system.machine)
-        writes = Writes(tables, huge, Reach(spec.locality, memory.pages), far)
+        folios = memory.folio_pages / memory.small_pages if memory.small_pages else 0.0
+        writes = Writes(tables, huge, Reach(spec.locality, memory.pages), far, folios)
         group = Group(spec=spec, memory=memory, writes=writes)
         groups.append(group)
         for index in range(min(spec.threads, MOST_TASKS)):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from model.costs import COSTS
 from model.hardware.cpu import wake_latency
-from model.kernel.memory import beyond, do_huge_pmd_wp_page, do_wp_page, far_copies, free_owned, free_tables
+from model.kernel.memory import (
+    beyond,
+    do_huge_pmd_wp_page,
+    do_wp_page,
+    far_copies,
+    free_folios,
+    free_owned,
+    free_tables,
+)
 from model.kernel.sched import nanosleep
 from model.kernel.task import Path, Task
 from model.kernel.tlb import flush_tlb_page
@@ -15,9 +23,9 @@ def do_step(task: Task, step: Step) -> Path:
     """One step of the calling thread.
 
     Charges: the named cost of a Charge; fault_anon, alloc_page_beyond_pcp, fault_pte_table, fault_huge of a Touch;
-    munmap_touched, those of free_owned and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
+    munmap_touched, those of free_owned or free_folios and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
     those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split, protect_page,
-    flush_round of an Mprotect; page_clear, page_copy,
+    flush_round, ipi_receiver of an Mprotect; page_clear, page_copy,
     clear_beside, copy_beside of a Stream; pipe_io, context_switch or wake_idle_* of a PingPong.
     """
     match step:
@@ -31,7 +39,10 @@ def do_step(task: Task, step: Step) -> Path:
         case Munmap():
             machine = task.system.machine
             task.charge("munmap_touched")
-            task.charge_all(free_owned(step.pages, machine))
+            if step.folio_pages > 1:
+                task.charge_all(free_folios(step.pages, step.folio_pages, task.system.rules))
+            else:
+                task.charge_all(free_owned(step.pages, machine))
             task.charge_all(free_tables(step.tables, step.pages, machine))
             task.charge_all({"zap_huge_pmd": step.huge, "free_huge_page": step.huge})
         case Rewrite():
@@ -40,7 +51,7 @@ def do_step(task: Task, step: Step) -> Path:
             task.charge_all(do_huge_pmd_wp_page(step.huge, task.system.rules, shared=step.shared))
         case Mprotect():
             task.charge_all({"mprotect_split": step.pairs, "protect_page": step.pages})
-            flush_tlb_page(task, flushes=step.pages, running=float(step.beside))
+            flush_tlb_page(task, flushes=step.pages, running=step.beside)
         case Stream():
             task.charge_all({"page_clear": step.cleared, "page_copy": step.copied})
             shared = {"clear_beside": step.cleared, "copy_beside": step.copied} if step.beside else {}

@@ -31,14 +31,15 @@ def _pages(vma: Vma) -> int:
 
 
 def under_load(parent: Process, load: Load) -> Process:
-    """The parent as a fork finds it with these mutators at work.
+    """The parent as a fork finds it with this load at work.
 
-    They are threads of it, and what they write to is writable; `writable` keeps its meaning where it was given.
+    Mutators and callers are threads of it, and what mutators write to is writable; `writable` keeps its meaning where
+    it was given.
     """
-    if not load.mutators:
+    if not load.mutators and not load.callers:
         return parent
-    threads = max(parent.threads, 1 + load.threads)
-    if "writable" not in parent.assumed:
+    threads = max(parent.threads, 1 + load.threads + load.callers)
+    if not load.mutators or "writable" not in parent.assumed:
         return replace(parent, threads=threads)
     small = sum(vma.anon_ptes for vma in parent.space.vmas if vma.anon_vma and vma.writable_private)
     total = mutable_pages(parent.space)
@@ -54,6 +55,7 @@ class WorkingSet:
 
     Attributes:
         small_pages, huge_pmds: pages mapped by pte, and pmd mappings.
+        folio_pages: those of the small ones that lie in large folios.
         passed, protected: how far dup_mmap is (share of the time it holds mmap_lock), and the share of the working set
             that it has protected by then: two increasing arrays.
     """
@@ -62,6 +64,7 @@ class WorkingSet:
     huge_pmds: float
     passed: NDArray[np.float64]
     protected: NDArray[np.float64]
+    folio_pages: float = 0.0
 
     @property
     def pages(self) -> float:
@@ -115,6 +118,7 @@ def _weight_ns(vma: Vma, costs: CostTable) -> float:
 
 def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
     taken: list[tuple[float, float, float, float]] = []
+    folio_pages = 0.0
     for piece in pieces:
         total = _pages(piece.vma)
         pages = min(wanted, total - piece.taken)
@@ -124,6 +128,7 @@ def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
         begin = piece.begin + piece.taken * length
         small = pages * piece.vma.anon_ptes / total
         taken.append((begin, begin + pages * length, small, pages * piece.vma.huge_pmds / total))
+        folio_pages += small * (piece.vma.folio_pages > 1)
         piece.taken += pages
         wanted -= pages
     taken.sort()
@@ -138,4 +143,5 @@ def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
         huge_pmds=sum(huge for _, _, _, huge in taken),
         passed=np.array([*passed, 1.0]),
         protected=np.array([*protected, protected[-1]]),
+        folio_pages=folio_pages,
     )

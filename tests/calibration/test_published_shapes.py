@@ -1,9 +1,7 @@
-"""Shapes that others published: fork by folio size before and after batching.
+"""Shapes that others published: fork and munmap by folio size, vmas before and after `__mt_dup`, flushes by threads.
 
-Source: cover letter of "mm/memory: optimize fork() with PTE-mapped THP" (v2, LKML, January 2024): fork of 1 GiB on a
-Xeon Silver 4210R, 6.8-rc1 without and with the series. Prices here are those of the bundled machine file, so what can
-agree is the factor at each size, not the time. Up to 32 KiB it is within 20 %, beyond that the bundled machine gains
-more from batching than the Xeon did (0.50 of the time where it kept 0.70): LOOSE is what holds at every size.
+Prices here are those of the bundled machine files, so what can agree is the factor, not the time. Assumed prices are
+worked out anew from the measured ones: their factors are declared, and what a file says may be older.
 """
 
 from __future__ import annotations
@@ -14,59 +12,160 @@ from math import log
 
 import pytest
 
-from calibration.machine_file import MachineFile, find_machine
-from model.scenario import Spawn, spawn_and_wait
-from model.simulation import simulate
+from calibration.machine_file import MachineFile, bundled_machines, find_machine
+from model.address_space import Vma
+from model.costs import COSTS, CostTable
+from model.rules import Rules
+from model.scenario import Mprotect, Munmap, Scenario, Spawn, spawn_and_wait
+from model.simulation import bill
 from model.units import PAGE_BYTES
 from tests.model.builders import TIB, anon, parent_of
 
-BEFORE_AFTER_MS = {
+CLOSE = log(1.2)
+MACHINES = sorted(bundled_machines())
+GIB_PAGES = (1 << 30) // PAGE_BYTES
+
+
+@cache
+def machine_of(name: str) -> MachineFile:
+    file = find_machine(name)
+    measured = {cost: ns for cost, ns in file.costs.ns.items() if not COSTS[cost].assumed}
+    return replace(file, machine=replace(file.machine, cpus=1), costs=CostTable(measured))
+
+
+def fork_ns(file: MachineFile, rules: Rules, *vmas: Vma, end: str = "call") -> float:
+    scenario = spawn_and_wait(parent_of(*vmas), Spawn(mechanism="fork"), rules=rules)
+    return bill(scenario, file.machine, file.costs, end).elapsed_ns
+
+
+FOLIOS_MS = {
     4: (14.328, 14.035),
     16: (14.263, 11.96),
     32: (14.334, 10.94),
     64: (14.046, 10.444),
     128: (14.011, 10.063),
+    256: (13.993, 9.938),
     512: (13.983, 9.85),
+    1024: (13.986, 9.82),
     2048: (14.305, 10.076),
 }
-"""KiB of a folio: ms of the fork."""
-GIB_BYTES = 1 << 30
-CLOSE, LOOSE = log(1.2), log(1.45)
+"""KiB of a folio: ms of a fork of 1 GiB on a Xeon Silver 4210R, 6.8-rc1 without and with the series.
+
+Cover letter of "mm/memory: optimize fork() with PTE-mapped THP" (v2, LKML, January 2024)."""
+CLOSE_KIB, LOOSE = 64, log(1.36)
+"""Up to 64 KiB all machines are within 20 %. Beyond, batches gain more here than there: the Xeon kept 0.70 of its time,
+an EPYC guest 0.54 (measured, 1 GiB in 512 KiB folios: 9.3 ms of 17.1) and is predicted 0.54. A batch takes 35 ns a pte
+on both, it is the pte alone that was cheaper there: 54 ns, 65 here."""
 
 
-@cache
-def bundled() -> MachineFile:
-    return find_machine("bundled")
-
-
-def factor(kib: int) -> float:
+def folio_factor(file: MachineFile, kib: int) -> float:
     """Time with batching over time without, of a fork of 1 GiB in such folios."""
-    pages = GIB_BYTES // PAGE_BYTES
-    heap = replace(anon(pages, start=TIB, size=GIB_BYTES), anon_vma=True, folio_pages=kib * 1024 // PAGE_BYTES)
-    file = bundled()
+    heap = anon(GIB_PAGES, start=TIB, folio_pages=kib * 1024 // PAGE_BYTES)
     before, after = (
-        simulate(
-            spawn_and_wait(
-                parent_of(heap),
-                Spawn(mechanism="fork"),
+        fork_ns(file, replace(file.machine.rules, fork_batches_large_folios=batches), heap) for batches in (False, True)
+    )
+    return after / before
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("kib", FOLIOS_MS)
+def test_fork_gains_from_batching_at_each_folio_size_as_published(kib: int, name: str) -> None:
+    before, after = FOLIOS_MS[kib]
+    most = CLOSE if kib <= CLOSE_KIB else LOOSE
+    assert abs(log(folio_factor(machine_of(name), kib) / (after / before))) <= most
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_gain_grows_with_the_folio_and_saturates(name: str) -> None:
+    factors = [folio_factor(machine_of(name), kib) for kib in FOLIOS_MS]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-2] - factors[-1] < 0.1 * (factors[0] - factors[-1])
+
+
+MUNMAP_MS = {
+    16: (44.198, 35.469),
+    32: (34.216, 23.522),
+    64: (29.207, 18.434),
+    128: (26.579, 14.026),
+    512: (24.292, 10.703),
+    2048: (23.785, 9.91),
+}
+"""The same machine, munmap of 1 GiB. Cover letter of "mm/memory: optimize unmap/zap with PTE-mapped THP" (LKML, January
+2024). What a batch costs a page has fallen since: 6.12 alone took 10 to 27 % off (Hildenbrand, LKML, August 2024), so
+large folios gain more here."""
+MUNMAP_CLOSE_KIB, MUNMAP_LOOSE = 16, log(1.8)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("kib", MUNMAP_MS)
+def test_munmap_gains_from_batching_at_each_folio_size_as_published(kib: int, name: str) -> None:
+    file = machine_of(name)
+    step = Munmap(pages=GIB_PAGES, folio_pages=kib * 1024 // PAGE_BYTES, tables=512)
+    unbatched, batched = (
+        bill(
+            Scenario(
+                parent=parent_of(),
+                program=(step,),
                 rules=replace(file.machine.rules, fork_batches_large_folios=batches),
             ),
             file.machine,
             file.costs,
-        )
+            "done",
+        ).elapsed_ns
         for batches in (False, True)
     )
-    return after.milestones["call"].quiet_ns / before.milestones["call"].quiet_ns
+    before, after = MUNMAP_MS[kib]
+    error = log((batched / unbatched) / (after / before))
+    assert abs(error) <= (CLOSE if kib <= MUNMAP_CLOSE_KIB else MUNMAP_LOOSE)
+    assert error < log(1.1), "no machine gains less than that one"
 
 
-@pytest.mark.parametrize("kib", BEFORE_AFTER_MS)
-def test_fork_gains_from_batching_at_each_folio_size_as_published(kib: int) -> None:
-    before, after = BEFORE_AFTER_MS[kib]
-    most = CLOSE if kib <= 32 else LOOSE
-    assert abs(log(factor(kib) / (after / before))) <= most
+FORKS_IN_10_S = {
+    0: (111878, 114531),
+    100: (75531, 85420),
+    200: (53683, 64541),
+    400: (35282, 44592),
+    800: (20741, 28660),
+    1600: (11317, 16371),
+    3200: (6110, 9038),
+    6400: (3158, 4831),
+}
+"""Vmas beside 21: forks with exit and wait on one CPU, before and after `__mt_dup`.
+
+Cover letter of "Introduce __mt_dup() to improve the performance of fork()" (v2, LKML, August 2023), whose last row is
+also the source of the assumed price: what is held against the others is how it grows with the vmas."""
 
 
-def test_the_gain_grows_with_the_folio_and_saturates() -> None:
-    factors = [factor(kib) for kib in BEFORE_AFTER_MS]
-    assert factors == sorted(factors, reverse=True)
-    assert factors[-2] - factors[-1] < 0.1 * (factors[0] - factors[-1])
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("vmas", FORKS_IN_10_S)
+def test_forks_gain_from_duplicating_the_tree_at_each_number_of_vmas_as_published(vmas: int, name: str) -> None:
+    file = machine_of(name)
+    own = [anon(int(index < 5), start=TIB + (index << 21), size=PAGE_BYTES) for index in range(21)]
+    added = [Vma(start=2 * TIB + (index << 13), end=2 * TIB + (index << 13) + PAGE_BYTES) for index in range(vmas)]
+    maple, mt_dup = (
+        fork_ns(file, replace(file.machine.rules, vma_tree=tree), *own, *added, end="reaped")
+        for tree in ("maple", "mt_dup")
+    )
+    before, after = FORKS_IN_10_S[vmas]
+    assert abs(log((maple / mt_dup) / (after / before))) <= CLOSE
+
+
+SHOOTDOWN_US = (3.86, 11.15)
+"""munmap of a page with no other thread, and with 8 threads on other CPUs (machine not named)."""
+
+
+@pytest.mark.parametrize("name", [each for each in MACHINES if "protect_page" in find_machine(each).costs.ns])
+def test_a_flush_grows_linearly_with_the_cpus_that_it_reaches(name: str) -> None:
+    file = machine_of(name)
+    machine = replace(file.machine, cpus=16)
+
+    def flush_ns(others: int) -> float:
+        step = Mprotect(pairs=0, pages=1, beside=float(others))
+        scenario = Scenario(parent=parent_of(), program=(step,), rules=machine.rules)
+        return bill(scenario, machine, file.costs, "done").elapsed_ns
+
+    each_ns = flush_ns(2) - flush_ns(1)
+    for others in range(2, 16):
+        assert flush_ns(others) == pytest.approx(flush_ns(1) + (others - 1) * each_ns)
+    alone, eight = SHOOTDOWN_US
+    assert 0.1 < (flush_ns(8) - flush_ns(0)) / ((eight - alone) * 1e3) < 10.0

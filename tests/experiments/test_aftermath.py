@@ -19,7 +19,7 @@ from experiments.report import WIDTH, prediction_text
 from experiments.scenarios import Question, helpers_of, load_of, mechanisms_of
 from model.elf_image import NO_IMAGE
 from model.rules import Rules
-from model.scenario import Load, Mutators
+from model.scenario import Calls, Load, Mutators
 
 SCHEMA = json.loads((Path(experiments.__file__).parent / "schemas" / "prediction.json").read_text())
 GOOD = """schema = "spawncost.load/1"
@@ -40,6 +40,38 @@ def test_a_load_is_read_as_written(tmp_path: Path) -> None:
     assert read_load(path) == Load(child_lifetime_ns=1.5e9, mutators=(mutators,))
     path.write_text('schema = "spawncost.load/1"\n')
     assert read_load(path) == Load()
+
+
+CALLS = """schema = "spawncost.load/1"
+[[calls]]
+call = "mmap"
+threads = 3
+calls_per_second = 1000.0
+[[calls]]
+call = "malloc"
+calls_per_second = 1e6
+"""
+
+
+def test_calls_are_read_and_told_of_each_mechanism(tmp_path: Path, machine_file: MachineFile) -> None:
+    path = tmp_path / "load.toml"
+    path.write_text(CALLS)
+    load = read_load(path)
+    calls = (Calls(call="mmap", threads=3, calls_per_second=1000.0), Calls(call="malloc", calls_per_second=1e6))
+    assert load == Load(calls=calls)
+    document = _asked(machine_file, load)
+    jsonschema.validate(document, SCHEMA)
+    fork, vfork, clone3 = (each["lock_waits"] for each in document["predictions"])
+    assert [each["lock"] for each in fork] == ["mmap_lock", "malloc"]
+    assert all(each["held_us"] > 0 < each["waiting_threads"] for each in fork)
+    assert [each["held_us"] for each in vfork] == [0, 0]
+    assert [each["held_us"] > 0 for each in clone3] == [True, False]
+    text = prediction_text(document)
+    assert max(map(len, text.splitlines()[:-1])) <= WIDTH
+    assert "fork, who waits for its locks" in text
+    path.write_text(CALLS.replace('"mmap"', '"open"'))
+    with pytest.raises(BadInput, match="call"):
+        read_load(path)
 
 
 BAD = {
@@ -92,8 +124,12 @@ def test_a_working_set_larger_than_the_parent_is_cut_with_a_warning(tmp_path: Pa
 
 
 def _document(machine_file: MachineFile, *, life_ns: float = 0.0) -> dict[str, Any]:
-    parent = synthetic_parent(64 << 20)
     mutators = Mutators(threads=4, writes_per_second=50_000, working_set_pages=8192)
+    return _asked(machine_file, Load(child_lifetime_ns=life_ns, mutators=(mutators,)))
+
+
+def _asked(machine_file: MachineFile, load: Load) -> dict[str, Any]:
+    parent = synthetic_parent(64 << 20)
     return answer(
         Question(
             parent=parent,
@@ -101,7 +137,7 @@ def _document(machine_file: MachineFile, *, life_ns: float = 0.0) -> dict[str, A
             mechanisms=mechanisms_of("fork,vfork,clone3", parent, NO_IMAGE),
             rules=Rules(),
             helpers=helpers_of(())[0],
-            load=Load(child_lifetime_ns=life_ns, mutators=(mutators,)),
+            load=load,
         ),
         machine_file,
     )
@@ -114,7 +150,7 @@ def test_the_document_tells_of_every_life_of_the_child(machine_file: MachineFile
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     fork, vfork, _ = (each["aftermath"] for each in document["predictions"])
     same = fork["compared"]["lives" if life_ns else "exec"]
-    assert same == {name: value for name, value in fork.items() if name != "compared"}
+    assert same == {name: value for name, value in fork.items() if name not in ("batching", "compared")}
     assert fork["compared"]["lives"]["cow_copies"] > fork["compared"]["exec"]["cow_copies"]
     assert fork["cow_copies"] + fork["reuse_faults"] == pytest.approx(8192, abs=1)
     for none in (vfork, fork["compared"]["no_fork"]):

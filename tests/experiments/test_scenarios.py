@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from calibration.capture.parent_file import read_parent
+from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments import scenarios
@@ -165,3 +167,23 @@ def test_thp_moves_memory_and_loses_none() -> None:
 def test_what_cannot_be_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(BadInput, match="--"):
         adjusted(JVM, **said)  # type: ignore[arg-type]
+
+
+def test_a_fragmented_memory_and_folios_are_what_if() -> None:
+    parent = synthetic_parent(64 << 20)
+    pages = parent.space.total("anon_ptes")
+    whole, part = (adjusted(parent, thp="on", thp_fallback=each).space.total("huge_pmds") for each in (0.0, 0.25))
+    assert part == round(0.75 * whole)
+    assert adjusted(parent, thp="on", thp_fallback=1.0).space.total("anon_ptes") == pages
+    folios = adjusted(replace(parent, assumed=("folio_pages",)), folio="64KiB")
+    assert {vma.folio_pages for vma in folios.space.vmas if vma.anon_ptes} == {16}
+    assert folios.assumed == ()
+    assert adjusted(folios, folio="4KiB").space == parent.space
+
+
+@pytest.mark.parametrize("wrong", [{"folio": "12KiB"}, {"folio": "2MiB"}, {"folio": "1KiB"}, {"thp_fallback": 0.5}])
+def test_what_no_kernel_has_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"--folio|--thp-fallback"):
+        adjusted(synthetic_parent(1 << 20), **wrong)
+    with pytest.raises(BadInput, match="no fraction"):
+        adjusted(synthetic_parent(1 << 20), thp="on", thp_fallback=1.5)

@@ -71,7 +71,7 @@ def test_streams_beside_others_pay_for_the_bus() -> None:
 
 def test_a_protected_page_is_flushed_where_the_space_runs() -> None:
     assert step_bill(Mprotect(pairs=0, pages=2)) == {"protect_page": 2.0}
-    assert step_bill(Mprotect(pairs=0, pages=2, beside=True)) == {"protect_page": 2.0, "flush_round": 2.0}
+    assert step_bill(Mprotect(pairs=0, pages=2, beside=1.0)) == {"protect_page": 2.0, "flush_round": 2.0}
 
 
 def test_writes_strewn_over_much_memory_are_far_though_few() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.address_space import Vma
 from model.process import Limits, Process
 from model.rules import KERNEL_SINCE, Rules, differing, parse_version, rules_for, set_rule
-from model.scenario import Rewrite, Scenario, Step
+from model.scenario import Munmap, Rewrite, Scenario, Step
 from model.simulation import JDK_DEFAULT, bill, simulate
 from tests.model.builders import BARE, COST_TABLE, GIB, MIB, anon, dynamic_image, parent_of, scenario_of
 
@@ -89,6 +89,13 @@ def test_s14_large_folios_are_copied_in_batches() -> None:
         "zap_folio_pte": -160,
         "zap_pte": 160,
     }
+
+
+def test_s14_large_folios_of_an_own_mm_are_zapped_in_batches_too() -> None:
+    own = Munmap(pages=160, folio_pages=16, tables=1)
+    freed = {"munmap_touched": 1, "free_folio": 10, "free_folio_page": 160, "free_pte_table": 1}
+    assert steps(Rules(), own) == {**freed, "zap_folio": 10, "zap_folio_pte": 160}
+    assert steps(Rules(fork_batches_large_folios=False), own) == {**freed, "zap_pte": 160}
 
 
 def test_s24_signal_dispositions_of_posix_spawn() -> None:
