@@ -148,7 +148,7 @@ def page_tables(vmas: Iterable[Vma]) -> PageTables:
         before_p4d, last_p4d = last_p4d, last >> 2 * PTE_BITS
         pmd += (min(last_pud - first_pud + 1, populated) if known is None else known) - (first_pud == before_pud)
         pud += min(last_p4d - first_p4d + 1, populated) - (first_p4d == before_p4d)
-        last_pmd = (vma.end - 1) >> PMD_SHIFT if vma.tail_populated or vma.pte_spans is None else -1
+        last_pmd = last if vma.tail_populated or vma.pte_spans is None else -1
     return PageTables(pte=pte, pmd=pmd, pud=pud, deposited=deposited)
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from model.kernel.task import Task
 
-FLUSH_ROUND = "flush_round"
-"""The round for a single page, where the machine file tells it from that of a fork."""
-
 
 def flush_tlb_mm(task: Task, *, running: int) -> None:
     """Fork's full flush of the parent's mm: `arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18`.
@@ -26,10 +23,9 @@ def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
     """Flushes after copied pages and split pmds: `arch/x86/include/asm/tlbflush.h:flush_tlb_page@v6.18`.
 
     The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
-    ones are spared. The rounds to several CPUs overlap. A machine file without flush_round has the fork's price only.
-    Charges: flush_round, ipi_round.
+    ones are spared. The rounds to several CPUs overlap.
+    Charges: flush_round.
     Leaves out: what the interrupt takes from the interrupted, INVLPGB.
     """
     with task.at("flush_tlb_page"):
-        name = FLUSH_ROUND if FLUSH_ROUND in task.system.costs.ns else "ipi_round"
-        task.latency(name, flushes * min(1.0, running))
+        task.latency("flush_round", flushes * min(1.0, running))
