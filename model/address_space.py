@@ -9,9 +9,10 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
-from model.units import P4D_BYTES, PAGE_BYTES, PMD_BYTES, PTRS_PER_TABLE, PUD_BYTES
+from model.units import PAGE_BYTES, PMD_BYTES, PMD_SHIFT, PTE_BITS, PTRS_PER_TABLE
 
 
 class VmaKind(StrEnum):
@@ -99,9 +100,9 @@ class Vma:
         ptes = self.anon_ptes + self.file_ptes + self.swap_ptes
         if not ptes:
             return 0
-        first, reach = self.start // PMD_BYTES, min(self.end, self.start + ptes * PAGE_BYTES)
-        room = (self.end - 1) // PMD_BYTES - first + 1 - self.huge_pmds
-        return max(1, min((reach - 1) // PMD_BYTES - first + 1, room))
+        first, last = self.start >> PMD_SHIFT, (self.end - 1) >> PMD_SHIFT
+        reached = (self.start + ptes * PAGE_BYTES - 1) >> PMD_SHIFT
+        return max(1, min(reached, last, last - self.huge_pmds) - first + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +133,22 @@ def page_tables(vmas: Iterable[Vma]) -> PageTables:
         populated = tables + huge
         if not populated:
             continue
-        start, end = vma.start, vma.end
-        if not vma.tail_populated:
+        # The first and the last populated 2 MiB span, by number.
+        first, last = vma.start >> PMD_SHIFT, (vma.end - 1) >> PMD_SHIFT
+        beyond = vma.end >> PMD_SHIFT
+        if not vma.tail_populated and last - first >= populated:
             # Taken as dense from the start where nothing better is known.
-            end = min(end, start // PMD_BYTES * PMD_BYTES + populated * PMD_BYTES)
+            last, beyond = first + populated - 1, first + populated
         if not vma.head_populated:
-            start = max(start, end - populated * PMD_BYTES)
-        pte += tables - (tables > 0 and vma.head_populated and start // PMD_BYTES == last_pmd)
+            first = max(first, beyond - populated)
+        pte += tables - (first == last_pmd and tables > 0 and vma.head_populated)
         deposited += huge
-        known, first, last = vma.pmd_spans, start // PUD_BYTES, (end - 1) // PUD_BYTES
-        pmd += (min(last - first + 1, populated) if known is None else known) - (first == last_pud)
-        first, last_pud, last_p4d_before = start // P4D_BYTES, last, last_p4d
-        last_p4d = (end - 1) // P4D_BYTES
-        pud += min(last_p4d - first + 1, populated) - (first == last_p4d_before)
-        last_pmd = (end - 1) // PMD_BYTES if vma.tail_populated or vma.pte_spans is None else -1
+        first_pud, first_p4d, known = first >> PTE_BITS, first >> 2 * PTE_BITS, vma.pmd_spans
+        before_pud, last_pud = last_pud, last >> PTE_BITS
+        before_p4d, last_p4d = last_p4d, last >> 2 * PTE_BITS
+        pmd += (min(last_pud - first_pud + 1, populated) if known is None else known) - (first_pud == before_pud)
+        pud += min(last_p4d - first_p4d + 1, populated) - (first_p4d == before_p4d)
+        last_pmd = last if vma.tail_populated or vma.pte_spans is None else -1
     return PageTables(pte=pte, pmd=pmd, pud=pud, deposited=deposited)
 
 
@@ -168,7 +171,7 @@ class AddressSpace:
 
     def total(self, field: str) -> int:
         """Sum of one counting field over all vmas."""
-        return sum(getattr(vma, field) for vma in self.vmas)
+        return sum(map(attrgetter(field), self.vmas))
 
     @cached_property
     def tables(self) -> PageTables:

@@ -6,6 +6,7 @@ is split only where two benches tell the parts apart by more than the noise.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -145,6 +146,11 @@ class CostTable:
         """The same prices as a mapping that finds assumed ones too: what every charge looks up."""
         return Prices(self.ns)
 
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        """Row of the covariance, by cost."""
+        return {name: row for row, name in enumerate(self.names)}
+
     def price(self, name: str) -> float:
         """Price of one unit in ns; `MissingCost` if the table has none, `KeyError` if no such cost is declared."""
         return self.prices[name]
@@ -153,9 +159,11 @@ class CostTable:
         """Standard error in ns of a bill with these counts: the root of counts × covariance × counts."""
         if self.covariance is None or not self.names:
             return 0.0
-        folded = fold_assumed(counts, known=self.ns)
-        vector = np.array([folded.get(name, 0.0) for name in self.names])
-        return float(np.sqrt(max(0.0, vector @ self.covariance @ vector)))
+        vector = np.zeros(len(self.names))
+        for name, count in fold_assumed(counts, known=self.ns).items():
+            if name in self._rows:
+                vector[self._rows[name]] = count
+        return math.sqrt(max(0.0, float(vector @ self.covariance @ vector)))
 
 
 def fold_assumed(counts: Mapping[str, float], known: Mapping[str, float] | None = None) -> dict[str, float]:

@@ -8,6 +8,7 @@ after ld.so has split off the RELRO part.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Kind = Literal["elf-dynamic", "elf-static", "elf-static-pie", "script", "none"]
@@ -122,9 +123,11 @@ def loader_constructors(each: ElfObject) -> int:
     return each.preinit_constructors if each.role == "executable" else each.constructors
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ElfImage:
     """What `execve` of one path starts: kind, mapped objects, and what is counted for the image as a whole.
+
+    Sums over the objects are kept, for every simulation asks for them.
 
     `objects`: the executable, then its interpreter (ld.so), then the libraries in scope order (breadth first over
     DT_NEEDED). A script has the objects of the ELF file that finally runs it.
@@ -173,7 +176,7 @@ class ElfImage:
     ifunc_vdso_lookups: int = 0
     """Look-ups in the vdso by IFUNC resolvers (time, gettimeofday)."""
 
-    @property
+    @cached_property
     def symbol_lookups(self) -> int:
         """All calls of _dl_lookup_symbol_x: `number of relocations` of LD_DEBUG=statistics at start-up."""
         extra = self.vdso_lookups + self.malloc_lookups + self.tunable_lookups + self.ifunc_vdso_lookups
@@ -209,7 +212,7 @@ class ElfImage:
         """Constructors that ld.so runs before `_start`: of libraries all, of the executable DT_PREINIT_ARRAY."""
         return sum(loader_constructors(each) for each in self.objects) if self.loader is not None else 0
 
-    @property
+    @cached_property
     def libraries(self) -> tuple[ElfObject, ...]:
         """The shared libraries in scope order; neither the executable nor its interpreter."""
         return tuple(each for each in self.objects if each.role == "library")
@@ -219,10 +222,20 @@ class ElfImage:
         """The mapped executable; None without image."""
         return self.objects[0] if self.objects else None
 
-    @property
+    @cached_property
     def loader(self) -> ElfObject | None:
         """The ELF interpreter; None if static or without image."""
         return next((each for each in self.objects if each.role == "interpreter"), None)
+
+    @cached_property
+    def relocated(self) -> tuple[ElfObject, ...]:
+        """All objects but ld.so itself, whose own relocations are priced with its start."""
+        return tuple(each for each in self.objects if each.role != "interpreter")
+
+    @cached_property
+    def own_lookups(self) -> int:
+        """Look-ups that are no relocated object's: ld.so's own and those of the image as a whole."""
+        return self.symbol_lookups - sum(each.symbol_lookups for each in self.relocated)
 
 
 NO_IMAGE = ElfImage(path="", kind="none")

@@ -29,7 +29,7 @@ class HasLedger(Protocol):
 
 
 class Entry(NamedTuple):
-    """One stretch of a task's time; a tuple, because a run makes nothing more often.
+    """One stretch of a task's time.
 
     Attributes:
         start_ns, end_ns: simulated time.
@@ -56,6 +56,10 @@ class Entry(NamedTuple):
         return self.end_ns - self.start_ns
 
 
+Row = tuple[float, float, Kind, str, float, tuple[str, ...], HasLedger | None, str]
+"""The fields of an `Entry` in their order: what a run leaves."""
+
+
 class NoPath(RuntimeError):
     """The critical path cannot be walked: a ledger has a gap. A defect of the model, not of its input."""
 
@@ -72,40 +76,40 @@ def critical_path(task: HasLedger, begin_ns: float, end_ns: float) -> list[Entry
     path: list[Entry] = []
     now = end_ns
     tolerance = 1e-9 * max(1.0, end_ns)
-    index = _last_before(task, now, tolerance)
+    ledger, index = _until(task, now, tolerance)
     while now - begin_ns > tolerance:
         if index < 0:
             if task.created_by is None:
                 raise NoPath(f"{task.name} has no ledger before {now} ns")
             task = task.created_by
-            index = _last_before(task, now, tolerance)
+            ledger, index = _until(task, now, tolerance)
             continue
-        entry = task.ledger[index]
+        entry = ledger[index]
         if entry.end_ns < now - 2 * tolerance:
             raise NoPath(f"{task.name} has no ledger from {entry.end_ns} to {now} ns")
         if entry.kind == "wait" and entry.ended_by is not None and entry.elapsed_ns > tolerance:
             task = entry.ended_by
-            index = _last_before(task, now, tolerance)
+            ledger, index = _until(task, now, tolerance)
             continue
         whole = entry.start_ns >= begin_ns and entry.end_ns <= now
         start = entry.start_ns if whole else max(entry.start_ns, begin_ns)
         path.append(entry if whole else _clip(entry, start, now))
         now = min(now, start)
         index -= 1
-    while index >= 0 and task.ledger[index].start_ns >= begin_ns - tolerance:
-        path.append(task.ledger[index])
+    while index >= 0 and ledger[index].start_ns >= begin_ns - tolerance:
+        path.append(ledger[index])
         index -= 1
     path.reverse()
     return path
 
 
-def _last_before(task: HasLedger, now: float, tolerance: float) -> int:
-    """Index of the last entry of a ledger that lies before `now`, those that take no time included (a price of 0)."""
+def _until(task: HasLedger, now: float, tolerance: float) -> tuple[Sequence[Entry], int]:
+    """A task's ledger, and the index of its last entry before `now`, those that take no time (a price of 0) too."""
     entries = task.ledger
     index = bisect_left(entries, now - tolerance, key=lambda entry: entry.start_ns) - 1
     while index + 1 < len(entries) and entries[index + 1].end_ns <= now + tolerance:
         index += 1
-    return index
+    return entries, index
 
 
 def _clip(entry: Entry, start_ns: float, end_ns: float) -> Entry:

@@ -247,7 +247,7 @@ def run_once(
         run.groups = start_mutators(system, caller.mm, parent, scenario.load)
     elif like.caller.mm.cow is not None:
         caller.mm.cow = like.caller.mm.cow.left(env.event())
-    env.run(env.process(_program(run, replace(scenario, parent=parent))))
+    env.run(env.process(_program(run, scenario if parent is scenario.parent else replace(scenario, parent=parent))))
     if settle or not run.groups:
         env.run()
     _collect(run)

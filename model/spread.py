@@ -229,9 +229,9 @@ def stretch(machine: Machine, quiet_ns: float, *, cold: bool = False) -> Milesto
 
 def _breakdown(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
     parts: dict[str, float] = {}
-    for entry in path:
-        name = entry.name if entry.kind != "wait" else f"wait_{entry.name}"
-        parts[name] = parts.get(name, 0.0) + entry.elapsed_ns
+    for start_ns, end_ns, kind, name, *_ in path:
+        part = name if kind != "wait" else f"wait_{name}"
+        parts[part] = parts.get(part, 0.0) + end_ns - start_ns
     return {**parts, SPREAD_LINE: spread_ns}
 
 

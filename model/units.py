@@ -10,6 +10,9 @@ PUD_BYTES = PMD_BYTES * PTRS_PER_TABLE
 """Span of one pmd table: 1 GiB."""
 P4D_BYTES = PUD_BYTES * PTRS_PER_TABLE
 """Span of one pud table: 512 GiB."""
+PMD_SHIFT, PTE_BITS = 21, 9
+"""An address shifted by the first is the number of its 2 MiB span; shifted by the second once more, that of its 1 GiB
+span, and so on (`arch/x86/include/asm/pgtable_64_types.h`)."""
 FDS_PER_WORD = 64
 """`fs/file.c:sane_fdtable_size@v6.18` rounds the copied part of the fd table up to whole words of the bitmap."""
 

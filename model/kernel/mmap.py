@@ -36,7 +36,7 @@ def image_exit(image: ElfImage, owned_pages: float, machine: Machine) -> Counts:
     Charges: image_exit_fixed, ldso_exit_fixed, remove_vma, unlink_anon_vma, unlink_file_vma, zap_image_pte, those of
     free_owned.
     """
-    objects = [each for each in image.objects if each.role != "interpreter"]
+    objects = image.relocated
     written = sum(each.dirtied_pages + each.dirtied_bss_pages for each in objects) + owned_pages
     return {
         "image_exit_fixed": 1,

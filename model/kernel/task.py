@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +22,7 @@ from model.kernel.cow import Cow
 from model.kernel.locks import RwLock
 from model.kernel.memory import Misses
 from model.kernel.mm import Counts, MmCounts
-from model.ledger import Entry, Kind, shifted
+from model.ledger import Entry, Kind, Row, shifted
 from model.machine import Machine, Placement
 from model.rules import Rules
 from model.scenario import Load
@@ -34,8 +35,8 @@ Spawning = Generator[simpy.Event, Any, "Task"]
 """A path that returns the child that it started."""
 MmCopying = Generator[simpy.Event, Any, "Mm"]
 
-_entry = tuple.__new__
-"""Makes an `Entry` in half the time of its constructor."""
+_entry = partial(tuple.__new__, Entry)
+"""An `Entry` of a row, without the detour of its constructor."""
 
 
 def backwards(name: str, amount: float) -> ValueError:
@@ -117,14 +118,14 @@ class Theft:
 class At:
     """Charges of a task within carry some functions on their path; a class, for a run enters hundreds."""
 
-    __slots__ = ("before", "functions", "task")
+    __slots__ = ("before", "task", "within")
 
     def __init__(self, task: Task, functions: tuple[str, ...]) -> None:
-        self.task, self.functions, self.before = task, functions, task.path
+        self.task, self.before = task, task.path
+        self.within = self.before + functions
 
     def __enter__(self) -> None:
-        self.task.path = self.before = self.task.path
-        self.task.path += self.functions
+        self.task.path = self.within
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -143,7 +144,7 @@ class Task:
         mm: its address space, possibly shared.
         created_by: the task that started it.
         clock_ns: its own time; runs ahead of the simulation's between meetings.
-        ledger: every stretch of its time since it was created.
+        rows: every stretch of its time since it was created, as plain tuples: `ledger` has them as entries.
         cpu: the CPU that it holds or held last; runs_from_ns: since when, for its slice.
         cold: whether its caller came from other work.
         open_fds, fd_slots, cloexec_fds: its descriptors, slots of its table, descriptors that exec closes.
@@ -164,7 +165,8 @@ class Task:
         self.created_by = created_by
         self.cold = cold
         self.clock_ns: float = created_by.clock_ns if created_by else 0.0
-        self.ledger: list[Entry] = []
+        self.rows: list[Row] = []
+        self._entries: list[Entry] = []
         self.cpu: Cpu[Task] = created_by.cpu if created_by else system.cpus[0]
         self.path: tuple[str, ...] = ()
         self.thefts: list[Theft] = []
@@ -181,6 +183,13 @@ class Task:
         self.remote = False
         system.tasks.append(self)
 
+    @property
+    def ledger(self) -> list[Entry]:
+        """The rows as entries, made when first asked for: a charge that leaves a plain tuple takes half the time."""
+        if len(self._entries) != len(self.rows):
+            self._entries = list(map(_entry, self.rows))
+        return self._entries
+
     def at(self, *functions: str) -> At:
         """Charges within carry these functions on their path."""
         return At(self, functions)
@@ -194,19 +203,19 @@ class Task:
             raise backwards(cost, count)
         start = self.clock_ns
         self.clock_ns = end = start + self.prices[cost] * count
-        self.ledger.append(_entry(Entry, (start, end, "charge", cost, count, self.path, None, self.name)))
+        self.rows.append((start, end, "charge", cost, count, self.path, None, self.name))
 
     def charge_all(self, counts: Mapping[str, float]) -> None:
         """Charge every cost of a mapping: `charge` without a call each, for an mm is charged this way."""
         self.charges += len(counts)
-        end, prices, path, name, append = self.clock_ns, self.prices, self.path, self.name, self.ledger.append
+        end, prices, path, name, append = self.clock_ns, self.prices, self.path, self.name, self.rows.append
         for cost, count in counts.items():
             if count == 0:
                 continue
             if count < 0:
                 raise backwards(cost, count)
             start, end = end, end + prices[cost] * count
-            append(_entry(Entry, (start, end, "charge", cost, count, path, None, name)))
+            append((start, end, "charge", cost, count, path, None, name))
         self.clock_ns = end
 
     def latency(self, cost: str, count: float = 1.0) -> None:
@@ -225,20 +234,21 @@ class Task:
             return
         start = self.clock_ns
         self.clock_ns = start + elapsed_ns
-        self.ledger.append(Entry(start, self.clock_ns, kind, name, count, self.path, None, self.name))
+        self.rows.append((start, self.clock_ns, kind, name, count, self.path, None, self.name))
 
     def record_wait(self, until_ns: float, what: str, ended_by: Task | None) -> None:
         """Note that the task waited until `until_ns` and who ended it."""
         if until_ns > self.clock_ns:
-            self.ledger.append(Entry(self.clock_ns, until_ns, "wait", what, 0.0, self.path, ended_by, self.name))
+            self.rows.append((self.clock_ns, until_ns, "wait", what, 0.0, self.path, ended_by, self.name))
             self.clock_ns = until_ns
 
     def meet(self) -> Path:
         """Let the simulation catch up with this task's clock, and add the time that others stole meanwhile."""
-        env = self.system.env
+        system, env = self.system, self.system.env
         while True:
-            self._share_cpu()
-            self.system.events += 1
+            if self.cpu.busy:
+                self._share_cpu()
+            system.events += 1
             yield env.timeout(max(0.0, self.clock_ns - env.now))
             if not self.thefts:
                 return
@@ -251,8 +261,8 @@ class Task:
                 self._insert(theft)
 
     def _share_cpu(self) -> None:
-        """Put the slices of the CPU-bound task on the same CPU, if it is busy, where they happened into the ledger."""
-        if not self.cpu.busy or self.cpu.current is not self:
+        """Put the slices of the CPU-bound task on the same CPU where they happened into the ledger."""
+        if self.cpu.current is not self:
             return
         ticks = self.system.ticks
         while self.clock_ns > (at_ns := ticks.leaves_ns(self.runs_from_ns)):
@@ -268,13 +278,14 @@ class Task:
         """Put a theft where it happened into the ledger; what came after it comes later."""
         assert theft.until_ns is not None
         back: list[Entry] = []
-        while self.ledger and self.ledger[-1].end_ns > theft.at_ns:
-            back.append(self.ledger.pop())
+        while self.rows and (last := _entry(self.rows[-1])).end_ns > theft.at_ns:
+            back.append(last)
+            self.rows.pop()
         after = back[::-1]
         if after and after[0].start_ns < theft.at_ns:
             whole = after.pop(0)
             share = (theft.at_ns - whole.start_ns) / whole.elapsed_ns
-            self.ledger.append(_part(whole, whole.start_ns, theft.at_ns, share))
+            self.rows.append(_part(whole, whole.start_ns, theft.at_ns, share))
             after.insert(0, _part(whole, theft.at_ns, whole.end_ns, 1.0 - share))
         end_before = self.clock_ns
         self.clock_ns = theft.at_ns
@@ -283,7 +294,7 @@ class Task:
         self.charge("context_switch")
         self.path = path
         late = self.clock_ns - theft.at_ns
-        self.ledger.extend(shifted(after, late))
+        self.rows.extend(shifted(after, late))
         self.clock_ns = end_before + late
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from model.kernel.task import Task
 
-FLUSH_ROUND = "flush_round"
-"""The round for a single page, where the machine file tells it from that of a fork."""
-
 
 def flush_tlb_mm(task: Task, *, running: int) -> None:
     """Fork's full flush of the parent's mm: `arch/x86/mm/tlb.c:flush_tlb_mm_range@v6.18`.
@@ -32,10 +29,9 @@ def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
     """Flushes after copied pages and split pmds: `arch/x86/include/asm/tlbflush.h:flush_tlb_page@v6.18`.
 
     The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
-    ones are spared. A machine file without flush_round has the fork's price only.
-    Charges: flush_round, ipi_round, ipi_receiver.
+    ones are spared.
+    Charges: flush_round, ipi_receiver.
     Leaves out: what the interrupt takes from the interrupted, INVLPGB.
     """
     with task.at("flush_tlb_page"):
-        name = FLUSH_ROUND if FLUSH_ROUND in task.system.costs.ns else "ipi_round"
-        _rounds(task, name, flushes=flushes, others=running)
+        _rounds(task, "flush_round", flushes=flushes, others=running)

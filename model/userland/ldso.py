@@ -31,21 +31,16 @@ def start_up(task: Task, image: ElfImage) -> Path:
             task.charge("cold_ldso")
         for each in image.objects:
             map_object(task, each)
-        libraries = sum(each.role == "library" for each in image.objects)
+        libraries = len(image.libraries)
         task.charge("ldso_object_pair", libraries * (libraries - 1) / 2)
-        task.charge("ldso_lookup", image.symbol_lookups - sum(each.symbol_lookups for each in _relocated(image)))
-        for each in _relocated(image):
+        task.charge("ldso_lookup", image.own_lookups)
+        for each in image.relocated:
             relocate(task, each)
     yield from task.reach("loader_end")
     with task.at("_dl_init"):
         for each in image.objects:
             with task.at(each.name):
                 task.charge("constructor_call", loader_constructors(each))
-
-
-def _relocated(image: ElfImage) -> list[ElfObject]:
-    """All objects but ld.so itself, whose own relocations are in ldso_fixed."""
-    return [each for each in image.objects if each.role != "interpreter"]
 
 
 def map_object(task: Task, each: ElfObject) -> None:
@@ -70,18 +65,22 @@ def relocate(task: Task, each: ElfObject) -> None:
     page that is written first, fault_anon for bss, fault_file_read for each fault-around window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
-        task.charge(
-            "ldso_relative",
-            each.relative_relocations + each.relr_relocations + each.other_relocations + each.lazy_jump_slots,
+        task.charge_all(
+            {
+                "ldso_relative": each.relative_relocations
+                + each.relr_relocations
+                + each.other_relocations
+                + each.lazy_jump_slots,
+                "ldso_lookup": each.symbol_lookups,
+                "ldso_name_byte": each.lookup_name_bytes,
+                "ldso_cached": each.symbol_cache_hits,
+                "ldso_probe": each.bloom_rejections,
+                "ldso_line": each.lookup_lines,
+                "fault_file_write": each.dirtied_pages,
+                "fault_anon": each.dirtied_bss_pages,
+                "fault_file_read": each.readable_windows,
+            }
         )
-        task.charge("ldso_lookup", each.symbol_lookups)
-        task.charge("ldso_name_byte", each.lookup_name_bytes)
-        task.charge("ldso_cached", each.symbol_cache_hits)
-        task.charge("ldso_probe", each.bloom_rejections)
-        task.charge("ldso_line", each.lookup_lines)
-        task.charge("fault_file_write", each.dirtied_pages)
-        task.charge("fault_anon", each.dirtied_bss_pages)
-        task.charge("fault_file_read", each.readable_windows)
 
 
 def loader_system_calls(image: ElfImage) -> dict[str, int]:

@@ -17,19 +17,8 @@ from model.userland.working_set import WorkingSet
 
 TLB_MISS = "tlb_miss"
 """The cost of one such page walk; a machine file without it, or without the TLB's size, leaves refills out."""
-
-
 IPI_INTERRUPTED = "ipi_interrupted"
 """What a flush takes from a thread on another CPU; a machine file without it leaves that out."""
-
-
-def interrupts(faults: Faults, *, alike: int, weight: float, running: float) -> float:
-    """Interrupts that a thread suffers while its task does a batch with these faults.
-
-    `alike` tasks, each for `weight` threads, flush as often; a thread is not interrupted by its own flushes, nor while
-    its CPU is idle: a lazy one is spared (`arch/x86/mm/tlb.c:should_flush_tlb@v6.18`). `running`: share of its time.
-    """
-    return max(0.0, faults.flushes * (alike - 1.0 / weight)) * min(1.0, max(0.0, running))
 
 
 @dataclass(slots=True)

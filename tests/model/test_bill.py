@@ -202,6 +202,6 @@ def test_a_stretch_of_a_ledger_has_its_share_of_the_units() -> None:
 
 def test_a_gap_in_a_ledger_is_a_defect() -> None:
     run = run_once(scenario_of("fork", parent_of()), BARE, COST_TABLE, PLACEMENTS[0])
-    del run.caller.ledger[2]
+    del run.caller.rows[2]
     with pytest.raises(NoPath, match="no ledger"):
         critical_path(run.caller, 0.0, run.milestones["call"])

@@ -328,3 +328,17 @@ def test_busy_threads_are_bounded_by_the_cpus() -> None:
     assert found.cow_copies > 0
     storm_ns = found.settled_ns - found.growth[0].at_ns
     assert storm_ns >= PAGES * QUIET.price("fault_cow_copy") / 2 * 0.99, "two CPUs share the work"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_who_writes_more_often_writes_no_less(threads: int) -> None:
+    """However dear a flush: the time that it takes keeps other CPUs running the mm, at low rates too."""
+    dear = prime_costs(flush_round=70_000.0, ipi_interrupted=16_000.0)
+    grown = []
+    for rate in (1e4, 1e5, 3e5, 1e6, 1e7):
+        load = load_of(threads=threads, writes_per_second=rate, child_lifetime_ns=NS_PER_S / 10)
+        found = simulate(scenario(load), TWO, dear).aftermath
+        assert found is not None
+        grown.append(found.peak_pages)
+    assert all(more >= less * 0.99 for less, more in itertools.pairwise(grown)), grown
+    assert grown[-1] > grown[0]
