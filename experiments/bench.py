@@ -16,7 +16,7 @@ from calibration.capture.parent_file import read_parent
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import BUNDLED, MachineFile, find_machine
-from experiments import bench_compiled, bench_sweep
+from experiments import bench_compiled, bench_elf, bench_sweep
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import DEFAULT_PARENT, DEFAULT_VIA, HELPER_NAMES, JDK_VIA
 from model.address_space import AddressSpace
@@ -40,6 +40,7 @@ MECHANISMS = (*DEFAULT_VIA, *JDK_VIA)
 JVM_VMAS = 1000
 SIZES = {"1 MiB": 1 << 20, "1 GiB": 1 << 30, "1 TiB": 1 << 40}
 COMMANDS = 5
+ELF_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +151,15 @@ def commands_ns(file: MachineFile, *, rounds: int = COMMANDS) -> dict[str, float
     Raises:
         BadInput: the command fails.
     """
-    script = Path(sys.executable).with_name("spawncost")
-    spawncost = [str(script)] if script.is_file() else [sys.executable, "-m", "experiments.cli.main"]
     machine = str(file.path) if file.path is not None else BUNDLED
-    words = {"predict": [*spawncost, "predict", "--machine", machine], "python": [sys.executable, "-c", "pass"]}
+    words = {"predict": [*spawncost(), "predict", "--machine", machine], "python": [sys.executable, "-c", "pass"]}
     return best_ns({name: _running(each) for name, each in words.items()}, rounds)
+
+
+def spawncost() -> list[str]:
+    """Words that start spawncost."""
+    script = Path(sys.executable).with_name("spawncost")
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "experiments.cli.main"]
 
 
 def _simulating(scenario: Scenario, file: MachineFile) -> Callable[[], object]:
@@ -215,6 +220,8 @@ def text_of(
             *_sizes_text(file, rounds),
             "",
             *_commands_text(file, commands),
+            "",
+            *bench_elf.text_of(spawncost(), rounds=min(commands, ELF_ROUNDS)),
             "",
         ]
     )

@@ -26,7 +26,7 @@ from calibration.capture.elf_program import (
     scope_of,
 )
 from calibration.capture.image_cache import Signature, signature, store_image, stored_image
-from calibration.capture.loader_search import path_components
+from calibration.capture.loader_search import cpu_flags, path_components
 from calibration.capture.relinking import AS_LINKED, Relinked, relinked
 from calibration.capture.relocations import CLASS_EXTERN_PROTECTED_DATA, Bound, ScopeObject
 from calibration.capture.script import read_script
@@ -73,7 +73,7 @@ def capture_elf(
     if known is not None and known[0] == signature(each[0] for each in known[0]):
         _images.move_to_end(key)
         return known[1]
-    lasting = (*key[:-1], known_executor(executor))
+    lasting = (*key[:-1], known_executor(executor), *sorted(cpu_flags()))
     read, image = stored_image(lasting)
     if image is None:
         begin_s = time.perf_counter()
@@ -123,8 +123,8 @@ def _capture(path: str, environ: Mapping[str, str], how: _Reading) -> tuple[ElfI
     environment = loader_environment(environ, secure=common.secure)
     if how.bind_now is not None:
         environment = replace(environment, bind_now=how.bind_now)
-    image, members = _dynamic_image(common, program, environment, how)
-    return image, [*opened, "/etc/ld.so.cache", PRELOAD_FILE, *(each.elf.path for each in members)]
+    image, files = _dynamic_image(common, program, environment, how)
+    return image, [*opened, *files]
 
 
 def _static_image(common: ElfImage, member: Member) -> ElfImage:
@@ -139,7 +139,7 @@ def _static_image(common: ElfImage, member: Member) -> ElfImage:
 
 def _dynamic_image(
     common: ElfImage, program: ElfFile, environment: Environment, how: _Reading
-) -> tuple[ElfImage, list[Member]]:
+) -> tuple[ElfImage, list[str]]:
     told = how.glibc or glibc_version(program.interpreter)
     version = parse_version(told)
     loaded = load_program(program, common.path, environment, version)
@@ -174,7 +174,7 @@ def _dynamic_image(
         tunable_lookups=_tunable_lookups(scope, version),
         ifunc_vdso_lookups=_ifunc_vdso_lookups(scope, bound),
     )
-    return image, listed
+    return image, [*loaded.asked, *(each.elf.path for each in listed)]
 
 
 def _tunable_lookups(scope: Sequence[ScopeObject], version: tuple[int, int]) -> int:

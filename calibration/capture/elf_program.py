@@ -131,11 +131,13 @@ class Loaded:
         members: objects in scope order.
         interpreter: ld.so, which stands among them where something needs it.
         maps_cache: whether ld.so.cache was needed, and is there.
+        asked: files beside the members that the search looked at or for: the answer holds while they stay as they are.
     """
 
     members: list[Member]
     interpreter: Member
     maps_cache: bool
+    asked: list[str]
 
 
 def load_program(executable: ElfFile, shown: str, environment: Environment, glibc: tuple[int, int]) -> Loaded:
@@ -154,7 +156,8 @@ def load_program(executable: ElfFile, shown: str, environment: Environment, glib
     while at < len(closure.scope):
         at = closure.take_needs(at)
     first.found = closure.lost
-    return Loaded(members=closure.scope, interpreter=interpreter, maps_cache=search.cache_mapped)
+    asked = [search.cache, PRELOAD_FILE, *search.missed]
+    return Loaded(members=closure.scope, interpreter=interpreter, maps_cache=search.cache_mapped, asked=asked)
 
 
 def _search(

@@ -1,7 +1,8 @@
 """Images kept on disk: reading a program of sixty libraries again takes a file and a few stat calls.
 
-An entry is found by everything that was asked for and by the code that reads, and holds only as long as every file that
-was opened has its size, time and mode. What does not fit in any way is read anew.
+An entry is found by everything that was asked for, by the CPU's flags, which choose among libraries, and by the code
+that reads. It holds only as long as every file that was opened has its size, time and mode, and what the search for
+libraries missed is still missing. What does not fit in any way is read anew.
 """
 
 from __future__ import annotations
@@ -82,12 +83,7 @@ def _sound(image: ElfImage) -> bool:
 
 
 def store_image(key: tuple[object, ...], files: Signature, image: ElfImage) -> None:
-    """Keep an image; a folder that cannot be written, or a full disk, is no matter.
-
-    One whose search looked into directories is not kept: a library that appears there later would go unnoticed.
-    """
-    if any(each.failed_opens or each.directory_stats for each in image.objects):
-        return
+    """Keep an image; a folder that cannot be written, or a full disk, is no matter."""
     try:
         path, asked = _entry(key)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -140,8 +140,8 @@ class LibrarySearch:
 
     By index, for where platform and hardware capability are both x86_64 a name comes twice and is tried twice.
     """
-    tried: int = 0
-    """Opens that failed so far."""
+    missed: list[str] = field(default_factory=list)
+    """Paths where there was no library, and directories that do not exist: what appears there changes the answer."""
     cache_mapped: bool = False
     """Whether a search came as far as the cache, which is mapped then if it is there."""
 
@@ -151,6 +151,7 @@ class LibrarySearch:
         if "/" in name:
             path = self.expand(name, requesters[0] if requesters else self.executable)
             usable = bool(path) and _is_library(path)
+            self.missed += [] if usable else [path]
             return Found(path=path if usable else "", failed_opens=int(not usable))
         loader = requesters[0] if requesters else self.executable
         path = self._in_directories(name, self._before_cache(requesters, loader), tally)
@@ -214,13 +215,14 @@ class LibrarySearch:
                     self.known[directory, index] = True
                     return path
                 tally.opens += 1
-                self.tried += 1
-                if self.tried > MAX_FAILED_OPENS:
+                self.missed.append(path)
+                if len(self.missed) > MAX_FAILED_OPENS:
                     remedy = "shorten its RPATH, RUNPATH or LD_LIBRARY_PATH"
                     raise BadInput(self.executable.path, f"seeks libraries in over {MAX_FAILED_OPENS} places", remedy)
                 if directory.startswith("/") and (directory, index) not in self.known:
                     tally.stats += 1
-                    self.known[directory, index] = Path(directory + below).is_dir()
+                    exists = self.known[directory, index] = Path(directory + below).is_dir()
+                    self.missed += [] if exists else [directory + below]
         return ""
 
     def _from_cache(self, name: str, loader: ElfFile, tally: _Tally) -> str:
@@ -234,6 +236,7 @@ class LibrarySearch:
         if _is_library(path):
             return path
         tally.opens += 1
+        self.missed.append(path)
         return ""
 
 

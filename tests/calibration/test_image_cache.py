@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -92,15 +93,25 @@ def test_what_is_not_sound_is_read_anew(program: Path, tmp_path: Path) -> None:
     assert asdict(good)
 
 
-def test_a_search_through_directories_is_not_kept(tmp_path: Path) -> None:
-    """A library that appears in a directory searched before would go unnoticed."""
+@pytest.mark.parametrize("there", [True, False])
+def test_a_library_that_appears_where_the_search_missed_it_is_noticed(tmp_path: Path, there: bool) -> None:
+    before = tmp_path / "before"
+    if there:
+        before.mkdir()
     library = compile_c(
         tmp_path / "libleaf.so", "int leaf(void) { return 0; }\n", "-shared", "-fPIC", "-Wl,-soname,libleaf.so"
     )
     main = "extern int leaf(void); int main(void) { return leaf(); }\n"
-    program = compile_c(tmp_path / "user", main, str(library), f"-Wl,-rpath,/nowhere:{tmp_path}")
-    assert any(each.failed_opens for each in read(program).objects)
-    assert not entries(tmp_path)
+    program = compile_c(tmp_path / "user", main, str(library), f"-Wl,-rpath,{before}:{tmp_path}")
+    first = read(program)
+    assert any(each.failed_opens for each in first.objects)
+    assert len(entries(tmp_path)) == 1
+    held = capture_elf(program, environ=quiet_environ())
+    assert held is capture_elf(program, environ=quiet_environ()), "nothing has changed"
+    before.mkdir(exist_ok=True)
+    shutil.copy(library, before)
+    for image in (capture_elf(program, environ=quiet_environ()), read(program)):
+        assert {each.path for each in image.libraries if each.name == library.name} == {f"{before}/{library.name}"}
 
 
 def test_entries_are_bounded_and_a_folder_without_room_is_no_matter(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from calibration.build import Builder, Compiler
 from calibration.capture.parent_file import read_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
-from experiments import bench, bench_compiled, bench_sweep
+from calibration.targets import TargetSpec
+from experiments import bench, bench_compiled, bench_elf, bench_sweep
 from experiments.compiled_points import compiled_predictions
 from experiments.evaluate import asked_of
 from experiments.points import points_of
@@ -122,3 +124,18 @@ def test_the_simulated_sweep_of_the_bench_is_simulated() -> None:
         assert len(asked) == 12
         kinds[name] = len(compiled_predictions(asked))
     assert kinds["simulated"] == 0 < kinds["compiled"]
+
+
+def test_reading_a_program_is_beside_reading_it_again(tmp_path: Path) -> None:
+    small = TargetSpec(kind="libs", libs=3, lookups=10)
+    lines = bench_elf.text_of(bench.spawncost(), rounds=1, spec=small, builder=lambda: Builder(cache=tmp_path))
+    assert lines[0].endswith("3 libraries, 30 look-ups")
+    assert max(map(len, lines)) <= 80
+    figures = [float(each.split()[-2]) for each in lines[1:]]
+    assert figures[2] == pytest.approx(figures[0] - figures[1], abs=0.002)
+    none = Builder(Compiler(("/bin/false",), "false 1.0"), tmp_path)
+    assert "not measured" in bench_elf.text_of(bench.spawncost(), rounds=1, spec=small, builder=lambda: none)[1]
+    assert bench_elf.LARGE.libs >= bench_elf.LIBRARIES
+    assert bench_elf.LARGE.libs * bench_elf.LARGE.lookups >= bench_elf.RELOCATIONS
+    with pytest.raises(BadInput, match="it ends with 2"):
+        bench_elf.reading_ns(bench.spawncost(), tmp_path / "nothing", rounds=1)
