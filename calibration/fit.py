@@ -18,7 +18,8 @@ from calibration.plan import bench_machine
 from model.costs import COSTS, CostTable, fold_assumed
 from model.ledger import Bill, bill_of
 from model.machine import Machine, Placement
-from model.simulation import family_of, run_once
+from model.mechanisms import family_of
+from model.simulation import run_once
 
 FLOOR = 0.02
 """Relative error of a row beside its own scatter."""

@@ -16,9 +16,10 @@ from calibration.quantiles import quantile
 from calibration.samples import Run, Sample
 from model.costs import CostTable
 from model.machine import BESIDE, Machine, Placement, Spread
+from model.mechanisms import family_of
 from model.process import Caller
 from model.scenario import Scenario
-from model.simulation import family_of, run_once
+from model.simulation import run_once
 from model.spread import COLD, path_class
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

@@ -19,10 +19,11 @@ from calibration.live.runs import run_matrix
 from calibration.machine_file import MachineFile
 from calibration.quantiles import quantile
 from model.elf_image import ElfImage
+from model.mechanisms import HELPED, MECHANISMS
 from model.prediction import Prediction
 from model.rules import Rules
 from model.scenario import Load, Scenario, Spawn, spawn_and_wait
-from model.simulation import HELPED, MECHANISMS, simulate
+from model.simulation import simulate
 
 MILESTONES: tuple[Milestone, ...] = ("call", "reaped")
 NO_LOAD = Load()

@@ -24,9 +24,10 @@ from model.hardware.cpu import Cpu
 from model.kernel.locks import RwLock
 from model.kernel.task import Mm, System, Task
 from model.machine import Placement
+from model.mechanisms import placements_seen
 from model.process import Process, Runtime
 from model.scenario import Scenario, Spawn, spawn_and_wait
-from model.simulation import Run, placements_seen, run_once, simulate
+from model.simulation import Run, run_once, simulate
 from model.units import NS_PER_MS, NS_PER_S
 
 ROUNDS = 7

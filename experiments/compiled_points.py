@@ -22,10 +22,10 @@ from model.bounds import Bounded, bounded
 from model.compiled import Compiled, compile_scenario
 from model.costs import MissingCost
 from model.ledger import Bill
+from model.mechanisms import NotBuilt
 from model.parent_arrays import FRACTIONS, ParentArrays
 from model.paths import NotCompiled
 from model.prediction import SPREAD_LINE, Milestone, Prediction
-from model.simulation import NotBuilt
 from model.units import NS_PER_US
 
 DIGITS = 7

@@ -10,10 +10,10 @@ from experiments.scenarios import Notice, Question
 from model.costs import COSTS
 from model.elf_image import ElfImage
 from model.machine import Machine
+from model.mechanisms import placements_seen
 from model.prediction import Prediction
 from model.process import Process
 from model.rules import differing, parse_version
-from model.simulation import placements_seen
 
 STRICT = frozenset({"extrapolates", "literature", "other_host", "other_kernel", "rule_not_measured"})
 """Codes with which `--strict` refuses to answer."""

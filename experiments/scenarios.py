@@ -16,10 +16,10 @@ from calibration.errors import BadInput
 from model.elf_image import NO_IMAGE, ElfImage
 from model.kernel.fork import KNOWN_FLAGS
 from model.machine import Machine
+from model.mechanisms import HELPED, IN_PLACE, MECHANISMS, NEEDS_EXEC
 from model.process import Caller, Process, Runtime
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules, rules_for, set_rule
 from model.scenario import Load, Scenario, Spawn, spawn_and_wait
-from model.simulation import HELPED, IN_PLACE, MECHANISMS, NEEDS_EXEC
 from model.units import PAGE_BYTES, PTRS_PER_TABLE
 from model.userland.working_set import mutable_pages
 

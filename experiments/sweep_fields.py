@@ -9,9 +9,9 @@ from typing import Any, Literal
 from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
 from calibration.capture.sizes import MAX_SIZE_BYTES, parse_size
 from calibration.errors import BadInput
+from model.mechanisms import MECHANISMS
 from model.process import Caller, Runtime
 from model.rules import Rules, set_rule
-from model.simulation import MECHANISMS
 
 Scalar = str | int | float | bool
 Kind = Literal["text", "count", "size", "fraction"]

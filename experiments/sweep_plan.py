@@ -18,8 +18,8 @@ from calibration.machine_file import MachineFile, find_machine
 from experiments.scenarios import DEFAULT_PARENT, helpers_of, target_of
 from experiments.sweep_spec import Sweep
 from model.elf_image import ElfImage
+from model.mechanisms import HELPED
 from model.process import Process
-from model.simulation import HELPED
 
 _FORMAT = "rows/4"
 """Changes when the same inputs make another row with the same model."""

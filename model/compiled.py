@@ -18,13 +18,13 @@ from model.compiled_result import CompiledResult, MilestoneArrays, joined, scatt
 from model.costs import CostTable
 from model.forms import Basis, Forms, product
 from model.machine import Machine, Placement, Spread
+from model.mechanisms import placements_seen
 from model.parent_arrays import ParentArrays
 from model.paths import NotCompiled, Path, checked, trace_path
 from model.prediction import SPREAD_LINE
 from model.process import Caller
 from model.quantiles import mixture_quantiles
 from model.scenario import Scenario
-from model.simulation import placements_seen
 from model.spread import LENGTHS, LOADER_CLASS, MANNERS, class_of, length_of, spread_of
 
 Array = NDArray[np.float64]

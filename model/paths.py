@@ -10,12 +10,13 @@ from model.address_space import AddressSpace
 from model.costs import CostTable
 from model.kernel.mm import counts_key
 from model.machine import Machine, Placement
+from model.mechanisms import IN_PLACE, family_of, resolved
 from model.parent_arrays import NAMES, mm_of
 from model.prediction import MILESTONES
 from model.process import Caller, Limits, Process, Runtime
 from model.rules import Rules
 from model.scenario import Load, Scenario
-from model.simulation import IN_PLACE, Run, family_of, resolved, run_once
+from model.simulation import Run, run_once
 from model.spread import manner_of
 from model.symbolic import Columns, Count, Guard, Moment, Trace, Weights
 

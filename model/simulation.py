@@ -6,7 +6,7 @@ The only place that makes a `simpy.Environment`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,49 +17,25 @@ from model.costs import CostTable
 from model.hardware.cpu import LONG_IDLE_NS, SHORT_IDLE_NS, Cpu
 from model.hardware.tick import PHASES, Ticks
 from model.kernel.exit import do_wait
-from model.kernel.fork import KNOWN_FLAGS, SpawnFailed
+from model.kernel.fork import SpawnFailed
 from model.kernel.locks import RwLock
 from model.kernel.sched import release_cpu
-from model.kernel.task import Mm, Path, Spawning, System, Task
+from model.kernel.task import Mm, System, Task
 from model.ledger import Bill, Entry, bill_of, critical_path
-from model.machine import BARE, Machine, Placement
-from model.prediction import MILESTONES, Aftermath, Prediction
+from model.machine import Machine, Placement
+from model.mechanisms import IN_PLACE, MECHANISMS, NotBuilt, Waiter, family_of, placements_seen, resolved
+from model.prediction import Aftermath, Prediction
 from model.process import Caller, Process
 from model.scenario import Scenario, Spawn, Wait
 from model.spread import assemble
-from model.userland import cpython, jdk, libc, program, shell
+from model.userland import libc, program
 from model.userland.libc import Launch
 from model.userland.lock_waits import lock_waits
 from model.userland.mutators import Group, start_mutators
 from model.userland.working_set import mutable_pages, under_load
 
-Starter = Callable[[Task, Launch], Spawning]
-Waiter = Callable[[Task, Task], Path]
-
-MECHANISMS: dict[str, tuple[Starter, Waiter, str]] = {
-    "fork": (libc.fork, do_wait, "fork"),
-    "vfork": (libc.vfork, do_wait, "vfork"),
-    "posix_spawn": (libc.posix_spawn, do_wait, "vfork"),
-    "clone3": (libc.clone3, do_wait, "fork"),
-    "jdk-fork": (jdk.jdk_fork, jdk.jdk_wait, "jdk-fork"),
-    "jdk-vfork": (jdk.jdk_vfork, jdk.jdk_wait, "jdk-vfork"),
-    "jdk-posix_spawn": (jdk.jdk_posix_spawn, jdk.jdk_wait, "jdk-posix_spawn"),
-    "cpython-subprocess": (cpython.popen, cpython.popen_wait, "vfork"),
-    "cpython-fork": (cpython.popen_preexec, cpython.popen_wait, "fork"),
-    "cpython-os-fork": (cpython.os_fork, do_wait, "fork"),
-    "shell": (shell.system, do_wait, "vfork"),
-}
-"""Mechanism: how it starts, how its caller waits, and whose placements it follows."""
-JDK_DEFAULT = "jdk"
-"""Stands for the launch mechanism that `rules.jdk_launch` makes the default of a JDK."""
-HELPED = frozenset({"jdk-posix_spawn", "shell"})
-"""Mechanisms that run another image first (`Spawn.helper`)."""
 QUIET_PHASE = 0.75
 """Share of a tick that has passed when the quiet run begins: all slices are used up, so a newcomer runs at once."""
-IN_PLACE = "exec"
-"""Names what starts no child: the caller itself executes the target. It stands beside `MECHANISMS`, not among them."""
-NEEDS_EXEC = frozenset({*MECHANISMS, IN_PLACE}) - {"fork", "vfork", "clone3", "cpython-os-fork"}
-"""Mechanisms that always exec."""
 
 
 @dataclass(slots=True)
@@ -85,10 +61,6 @@ class Run:
     def copied(self) -> bool:
         """Whether an mm was copied: only then do the attributes act that may be assumed."""
         return any(entry.name == "dup_mm_fixed" for task in self.system.tasks for entry in task.ledger)
-
-
-class NotBuilt(ValueError):
-    """The model does not know the mechanism or flag asked for."""
 
 
 def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Prediction:
@@ -157,42 +129,6 @@ def _variants(scenario: Scenario) -> list[Scenario]:
         if "writable" in parent.assumed:
             ends.append(replace(parent, writable=end))
     return [replace(scenario, parent=each) for each in ends]
-
-
-def resolved(scenario: Scenario) -> Scenario:
-    """The scenario with the mechanism `jdk` replaced by the one that the rules make its default."""
-    steps = tuple(
-        replace(step, mechanism=f"jdk-{scenario.rules.jdk_launch}")
-        if isinstance(step, Spawn) and step.mechanism == JDK_DEFAULT
-        else step
-        for step in scenario.program
-    )
-    return scenario if steps == scenario.program else replace(scenario, program=steps)
-
-
-def family_of(spawn: Spawn | None) -> str:
-    """Whose placements and spread a spawn follows; `*` for a program that spawns nothing."""
-    if spawn is None:
-        return "*"
-    if spawn.mechanism == IN_PLACE:
-        return IN_PLACE
-    if spawn.mechanism not in MECHANISMS:
-        raise NotBuilt(f"mechanism {spawn.mechanism!r} is not built; there are {', '.join(MECHANISMS)}")
-    unknown = sorted(spawn.flags - KNOWN_FLAGS)
-    if unknown:
-        raise NotBuilt(f"clone flag {unknown[0]} is not built; there are {', '.join(sorted(KNOWN_FLAGS))}")
-    if not spawn.warm:
-        raise NotBuilt("the first start of a launcher is not built, only a warmed one")
-    family = MECHANISMS[spawn.mechanism][2]
-    if spawn.mechanism == "clone3" and "CLONE_VFORK" in spawn.flags:
-        family = "vfork"
-    return f"{family}{BARE}" if family == "vfork" and spawn.target.kind == "none" else family
-
-
-def placements_seen(scenario: Scenario, machine: Machine) -> tuple[Placement, ...]:
-    """The placements that a resolved scenario's spawn meets, likeliest first."""
-    cold, beside = scenario.parent.caller is Caller.COLD, scenario.load.busy_cpus >= machine.cpus - 1
-    return machine.placements_of(family_of(scenario.spawn), cold=cold, beside=beside)
 
 
 def bill(scenario: Scenario, machine: Machine, costs: CostTable, milestone: str = "reaped") -> Bill:
@@ -315,18 +251,3 @@ def _collect(run: Run) -> None:
         for name in late:
             if name != "done":
                 del run.milestones[name], run.owners[name]
-
-
-__all__ = [
-    "HELPED",
-    "IN_PLACE",
-    "MECHANISMS",
-    "MILESTONES",
-    "NEEDS_EXEC",
-    "NotBuilt",
-    "Run",
-    "bill",
-    "placements_seen",
-    "run_once",
-    "simulate",
-]

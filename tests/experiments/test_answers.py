@@ -22,9 +22,9 @@ from experiments.scenarios import Notice, Question, adjusted, helpers_of, mechan
 from model.costs import COSTS, CostTable
 from model.elf_image import NO_IMAGE, ElfImage
 from model.machine import Placement
+from model.mechanisms import MECHANISMS
 from model.process import Caller, Limits, Process
 from model.rules import Rules
-from model.simulation import MECHANISMS
 
 SCHEMA = json.loads((Path(experiments.__file__).parent / "schemas" / "prediction.json").read_text())
 TRUE = bundled_image("true")

@@ -21,7 +21,7 @@ from experiments.points import points_of
 from experiments.sweep_plan import Plan, plan_of
 from experiments.sweep_spec import Sweep
 from model.costs import CostTable
-from model.simulation import MECHANISMS
+from model.mechanisms import MECHANISMS
 
 PARENTS: dict[str, Any] = {
     "rss": {"low": "4KiB", "high": "64GiB", "scale": "log"},

@@ -18,8 +18,8 @@ from experiments.headline import duration, figure, size, words_of
 from experiments.report import WIDTH, between, elf_text, job_text, prediction_text, warning_lines
 from experiments.scenarios import Question, adjusted, helpers_of
 from model.costs import COSTS
+from model.mechanisms import MECHANISMS
 from model.process import Limits
-from model.simulation import MECHANISMS
 
 
 def _document(machine_file: MachineFile, parent: str, thp: str = "as-is", **changes: Any) -> dict[str, Any]:

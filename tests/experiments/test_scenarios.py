@@ -25,8 +25,8 @@ from experiments.scenarios import (
     target_of,
 )
 from model.elf_image import NO_IMAGE
+from model.mechanisms import HELPED, MECHANISMS, NEEDS_EXEC
 from model.process import Caller
-from model.simulation import HELPED, MECHANISMS, NEEDS_EXEC
 
 TRUE = bundled_image("true")
 JVM = read_parent("jvm-4g")

@@ -28,7 +28,7 @@ from experiments.sweep import run_sweep
 from experiments.sweep_plan import plan_of
 from experiments.sweep_spec import Sweep, read_sweep
 from experiments.sweep_ways import Tally
-from model.simulation import MECHANISMS
+from model.mechanisms import MECHANISMS
 from tests.experiments.sweep_support import rows, small
 
 

@@ -15,8 +15,8 @@ from experiments.bundled_images import bundled_image
 from experiments.scenarios import Question, helpers_of
 from experiments.trace import task_slices, trace_document, trace_text
 from model.ledger import Entry
+from model.mechanisms import MECHANISMS
 from model.prediction import Prediction
-from model.simulation import MECHANISMS
 
 Event = dict[str, Any]
 _EPSILON_US = 1e-5

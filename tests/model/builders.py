@@ -12,10 +12,10 @@ from model.costs import COSTS, CostTable
 from model.elf_image import NO_IMAGE, ElfImage, ElfObject
 from model.ledger import Entry
 from model.machine import Footprint, Machine, Placement
+from model.mechanisms import MECHANISMS, NEEDS_EXEC
 from model.process import Caller, Process, Runtime
 from model.rules import Rules
 from model.scenario import Scenario, Spawn, spawn_and_wait
-from model.simulation import MECHANISMS, NEEDS_EXEC
 from model.units import PAGE_BYTES, PMD_BYTES
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from model.costs import COSTS, CostTable
 from model.ledger import Entry, NoPath, bill_of, critical_path
 from model.machine import Machine, Placement, Spread
+from model.mechanisms import MECHANISMS
 from model.scenario import Charge, PingPong, Scenario, Sleep, Spawn, Touch, Wait
-from model.simulation import MECHANISMS, Run, bill, run_once, simulate
+from model.simulation import Run, bill, run_once, simulate
 from tests.model.builders import (
     BARE,
     COST_TABLE,

@@ -14,12 +14,13 @@ from model.compiled_result import CompiledResult
 from model.costs import CostTable
 from model.forms import Whole
 from model.machine import Machine, Placement, Spread
+from model.mechanisms import MECHANISMS, NotBuilt
 from model.parent_arrays import ParentArrays
 from model.paths import NotCompiled
 from model.prediction import Prediction
 from model.process import Limits, Process
 from model.scenario import Charge, Load, Scenario, Sleep, Wait
-from model.simulation import MECHANISMS, NotBuilt, run_once, simulate
+from model.simulation import run_once, simulate
 from tests.model.builders import (
     COST_TABLE,
     FACTS,

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 
 from model.ledger import Entry
 from model.machine import Machine, Placement, Spread
+from model.mechanisms import MECHANISMS
 from model.prediction import Prediction
 from model.process import Caller
 from model.scenario import Scenario
-from model.simulation import MECHANISMS, simulate
+from model.simulation import simulate
 from tests.model.builders import (
     COST_TABLE,
     PLACEMENTS,

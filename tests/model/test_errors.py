@@ -8,9 +8,10 @@ import pytest
 
 from model.address_space import Vma, VmaKind
 from model.machine import Placement
+from model.mechanisms import MECHANISMS, NotBuilt
 from model.process import Limits, Process
 from model.scenario import Scenario, Sleep, Spawn, Wait
-from model.simulation import MECHANISMS, NotBuilt, bill, run_once, simulate
+from model.simulation import bill, run_once, simulate
 from tests.model.builders import (
     BARE,
     COST_TABLE,

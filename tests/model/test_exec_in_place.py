@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from model.compiled import compile_scenario
+from model.mechanisms import MECHANISMS, NotBuilt
 from model.paths import NotCompiled
 from model.process import Process
 from model.scenario import Load, Mutators, Scenario
-from model.simulation import MECHANISMS, NotBuilt, bill, simulate
+from model.simulation import bill, simulate
 from model.units import PTRS_PER_TABLE
 from tests.model.builders import BARE, COST_TABLE, RICH, anon, dynamic_image, parent_of, scenario_of
 

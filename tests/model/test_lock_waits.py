@@ -83,4 +83,4 @@ def test_callers_are_threads_of_the_parent_which_the_flush_reaches_and_readers_o
 def test_calls_that_cannot_be_are_refused() -> None:
     for wrong in ({"threads": 0}, {"calls_per_second": 0.0}, {"calls_per_second": float("inf")}):
         with pytest.raises(ValueError, match=r"threads|calls_per_second|thread"):
-            Calls(call="mmap", **wrong)  # type: ignore[arg-type]
+            Calls(call="mmap", **wrong)

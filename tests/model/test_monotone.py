@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from model.address_space import AddressSpace
 from model.elf_image import ElfImage, ElfObject
 from model.machine import Machine
+from model.mechanisms import MECHANISMS
 from model.process import Process
-from model.simulation import MECHANISMS, run_once
+from model.simulation import run_once
 from tests.model.builders import (
     COST_TABLE,
     FACTS,

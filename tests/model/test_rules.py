@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.address_space import Vma
+from model.mechanisms import JDK_DEFAULT
 from model.process import Limits, Process
 from model.rules import KERNEL_SINCE, Rules, differing, parse_version, rules_for, set_rule
 from model.scenario import Munmap, Rewrite, Scenario, Step
-from model.simulation import JDK_DEFAULT, bill, simulate
+from model.simulation import bill, simulate
 from tests.model.builders import BARE, COST_TABLE, GIB, MIB, anon, dynamic_image, parent_of, scenario_of
 
 

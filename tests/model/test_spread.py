@@ -14,8 +14,9 @@ from model import simulation
 from model.costs import CostTable
 from model.ledger import Entry
 from model.machine import NO_SPREAD, Machine, Placement, Spread
+from model.mechanisms import placements_seen
 from model.prediction import Milestone
-from model.process import Caller, Process
+from model.process import Process
 from model.scenario import Scenario
 from model.simulation import run_once, simulate
 from model.spread import LONG_NS, SHORT_NS, SPAWNS, Z90, path_class, spread_of
@@ -234,5 +235,5 @@ def test_assumed_attributes_are_tried_only_where_they_can_act(
 
     monkeypatch.setattr(simulation, "run_once", counted)
     simulate(scenario, RICH, COST_TABLE)
-    placements = RICH.placements_of(simulation.family_of(scenario.spawn), cold=parent.caller is Caller.COLD)
+    placements = placements_seen(scenario, RICH)
     assert len(runs) == len(placements) + variants
