@@ -32,9 +32,9 @@ from calibration.tlb.geometry import fit_geometry
 from calibration.tlb.runs import DATA, read_runs_file, stored_runs
 
 QUICK_S, FULL_S = 60.0, 300.0
+"""Budgets of a pass; measuring ends early enough for the runtimes' rows and the fit."""
 NOTHING = "none"
 """Base of a machine file that inherits nothing."""
-"""Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
 RESERVE_S = {True: 22.0, False: 60.0}
 """Of the budget, what is kept for the live runtimes, the fit and the files."""
 Progress = Callable[[int, int, str], None]

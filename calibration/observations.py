@@ -18,7 +18,7 @@ from model.rules import Rules
 from model.scenario import Scenario
 
 INNER, OUTER = 0.10, 0.20
-"""Quiet time of a row: p10 within a process, p20 over processes."""
+"""Quiet time of a row: p10 within a process, p20 over processes; low, since disturbances only ever add time."""
 BOOTSTRAPS = 100
 
 

@@ -1,12 +1,9 @@
-"""From raw samples to one quiet time a row: low quantiles, since disturbances only ever add time."""
+"""Quantiles, and how far those of a resample may lie from them."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Sequence
-
-from calibration.samples import Milestone, Run
 
 
 def quantile(values: Iterable[float], q: float) -> float:
@@ -18,29 +15,6 @@ def quantile(values: Iterable[float], q: float) -> float:
     low = int(at)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-
-
-def process_values(runs: Sequence[Run], milestone: Milestone, inner: float = 0.10) -> list[float]:
-    """For each process the low quantile of its repetitions, in ns; processes without this milestone are left out."""
-    per_process = ([sample.milestone_ns(milestone) for sample in run.timed] for run in runs)
-    taken = ([value for value in values if value is not None] for values in per_process)
-    return [quantile(values, inner) for values in taken if values]
-
-
-def row_value(
-    runs: Sequence[Run], milestone: Milestone, inner: float = 0.10, outer: float = 0.20, seed: int = 0
-) -> tuple[float, float]:
-    """The quiet time of a row in ns and its standard error: a low quantile in each process, a low one over processes.
-
-    The error is a bootstrap over processes (NaN with fewer than two): repetitions in a process are not independent.
-    """
-    values = process_values(runs, milestone, inner)
-    if len(values) < 2:
-        return quantile(values, outer), math.nan
-    dice = random.Random(seed)
-    drawn = [quantile(dice.choices(values, k=len(values)), outer) for _ in range(200)]
-    mean = sum(drawn) / len(drawn)
-    return quantile(values, outer), math.sqrt(sum((value - mean) ** 2 for value in drawn) / (len(drawn) - 1))
 
 
 def resample_reach(values: Sequence[float], q: float, chance: float = 1e-5) -> float:

@@ -29,7 +29,6 @@ MILESTONES: tuple[Milestone, ...] = ("call", "reaped")
 NO_LOAD = Load()
 COPYING = ("fork", "jdk-fork")
 """Families of mechanisms that copy the parent's memory."""
-LIVE_KINDS = ("jvm", "c", "cpython")
 REDIS = "redis"
 
 

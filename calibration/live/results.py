@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,50 +59,3 @@ class LiveResult:
     def snapshots(self) -> tuple[Process, ...]:
         """What was captured, a process each."""
         return tuple(each.snapshot for each in self.processes if each.snapshot is not None)
-
-    def samples_ns(self, milestone: Milestone) -> tuple[int, ...]:
-        """The samples of all processes."""
-        return _pooled(self.processes, milestone)
-
-    def quantile_ns(self, milestone: Milestone, part: float) -> float:
-        """A quantile of all samples.
-
-        Raises:
-            ValueError: there are none.
-        """
-        return quantile(self.samples_ns(milestone), part)
-
-    def minflt(self, whose: Literal["caller", "process", "children"]) -> float:
-        """Median minor faults of a repetition; nan if none were counted."""
-        counts = [count for each in self.processes for count in getattr(each, f"minflt_{whose}")]
-        return statistics.median(counts) if counts else math.nan
-
-
-def quantile(samples: Sequence[float], part: float) -> float:
-    """The quantile at `part` (0 to 1), linear between order statistics.
-
-    Raises:
-        ValueError: no samples, or a part outside 0 to 1.
-    """
-    if not samples or not 0 <= part <= 1:
-        raise ValueError(f"no quantile {part} of {len(samples)} samples")
-    ordered = sorted(samples)
-    position = part * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
-def noise_floor(result: LiveResult, milestone: Milestone = "call", part: float = 0.5) -> float | None:
-    """How far two runs of one case lie apart: |ln| of the ratio of a quantile in odd and in even processes.
-
-    None with fewer than two processes: one process against itself shows only the noise within it.
-    """
-    halves = [_pooled(result.processes[first::2], milestone) for first in (0, 1)]
-    if not all(halves):
-        return None
-    return abs(math.log(quantile(halves[0], part) / quantile(halves[1], part)))
-
-
-def _pooled(processes: Sequence[LiveProcess], milestone: Milestone) -> tuple[int, ...]:
-    return tuple(sample for each in processes for sample in each.samples_ns(milestone))

@@ -1,33 +1,17 @@
-"""The matrices of live cases and what is refused before anything runs; quantiles and the noise floor."""
+"""The matrices of live cases and what is refused before anything runs."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from calibration.errors import BadInput
-from calibration.live import LiveCase, LiveProcess, LiveResult, c_matrix, cpython_matrix, jvm_matrix, noise_floor
+from calibration.live import LiveCase, c_matrix, cpython_matrix, jvm_matrix
 from calibration.live.cases import MECHANISMS, MIB_BYTES, check_case
-from calibration.live.results import Milestone, quantile
 
 CASE = LiveCase(kind="c", mechanism="fork", heap_bytes=MIB_BYTES)
-
-
-def _process(*call_ns: int) -> LiveProcess:
-    return LiveProcess(
-        snapshot=None,
-        version="",
-        envp_bytes=0,
-        thp_bytes=0,
-        rss_bytes=0,
-        vmas=0,
-        call_ns=call_ns,
-        reaped_ns=tuple(2 * sample for sample in call_ns),
-        minflt_children=(3, 5),
-    )
 
 
 def test_the_jvm_matrix_crosses_heaps_thp_threads_mechanisms_and_callers() -> None:
@@ -70,42 +54,6 @@ def test_an_impossible_case_is_bad_input(case: LiveCase) -> None:
     with pytest.raises(BadInput) as caught:
         check_case(case)
     assert "\n" not in str(caught.value)
-
-
-def test_quantiles_are_linear_between_order_statistics() -> None:
-    assert quantile([30, 10, 20], 0.5) == 20
-    assert quantile([10, 20], 0.25) == 12.5
-    assert quantile([7], 0.9) == 7
-    assert quantile([1, 2, 3], 1.0) == 3
-
-
-@pytest.mark.parametrize("samples, part", [([], 0.5), ([1.0], 1.1), ([1.0], -0.1)])
-def test_no_quantile_of_nothing(samples: list[float], part: float) -> None:
-    with pytest.raises(ValueError):
-        quantile(samples, part)
-
-
-@pytest.mark.parametrize("milestone", ["call", "reaped"])
-def test_the_noise_floor_compares_odd_with_even_processes(milestone: Milestone) -> None:
-    result = LiveResult(case=CASE, processes=(_process(10, 10), _process(20, 20), _process(10, 10), _process(20, 20)))
-    floor = noise_floor(result, milestone)
-    assert floor == pytest.approx(math.log(2))
-
-
-def test_equal_processes_have_no_noise_and_a_single_one_no_floor() -> None:
-    assert noise_floor(LiveResult(case=CASE, processes=(_process(5, 6), _process(5, 6)))) == 0
-    assert noise_floor(LiveResult(case=CASE, processes=(_process(5, 6),))) is None
-    assert noise_floor(LiveResult(case=CASE)) is None
-
-
-def test_a_result_pools_its_processes() -> None:
-    result = LiveResult(case=CASE, processes=(_process(10, 20), _process(30)))
-    assert result.samples_ns("call") == (10, 20, 30)
-    assert result.samples_ns("reaped") == (20, 40, 60)
-    assert result.quantile_ns("call", 0.5) == 20
-    assert result.minflt("children") == 4
-    assert math.isnan(result.minflt("caller"))
-    assert result.snapshots == ()
 
 
 def test_the_sources_of_the_parents_lie_in_the_package() -> None:

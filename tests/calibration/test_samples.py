@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import BadInput
-from calibration.observations import observations
-from calibration.quality import halves_apart, judge, noise_floor, rows_apart
-from calibration.quantiles import process_values, quantile, row_value
+from calibration.observations import interval_value, observations, process_differences
+from calibration.quality import halves_apart, noise_floor
+from calibration.quantiles import quantile
 from calibration.samples import SCHEMA, Run, Sample, SampleWriter, append_run, read_runs
 from model.rules import Rules
 
@@ -143,31 +143,31 @@ def test_a_quantile_lies_within_its_values(values: list[float], q: float) -> Non
 
 def test_nothing_has_no_quantile() -> None:
     assert math.isnan(quantile([], 0.5))
-    assert math.isnan(row_value([], "call")[0])
+    assert math.isnan(interval_value([], "", "call")[0])
 
 
 def test_warm_ups_do_not_count() -> None:
-    assert process_values([make_run(0, [5.0, 7.0])], "call", inner=0.5) == [6.0]
+    assert process_differences([make_run(0, [5.0, 7.0])], "", "call") == [pytest.approx(5.2)]
 
 
 def test_a_milestone_that_was_not_taken_has_no_value() -> None:
-    assert process_values([make_run(0, [5.0])], "main") == []
-    assert not judge([make_run(0, [5.0])], "main").usable
+    assert process_differences([make_run(0, [5.0])], "", "main") == []
+    assert process_differences([make_run(0, [5.0])], "main", "call") == []
 
 
 @given(st.lists(st.lists(TIMES, min_size=1, max_size=9), min_size=2, max_size=12), st.floats(1.5, 100))
 def test_a_disturbed_repetition_does_not_move_the_quiet_time_down(calls: list[list[float]], factor: float) -> None:
-    quiet, _ = row_value([make_run(i, ns) for i, ns in enumerate(calls)], "call")
+    quiet, *_ = interval_value([make_run(i, ns) for i, ns in enumerate(calls)], "", "call")
     slowed = [[ns[0] * factor, *ns[1:]] for ns in calls]
-    assert row_value([make_run(i, ns) for i, ns in enumerate(slowed)], "call")[0] >= quiet * (1 - 1e-12)
+    assert interval_value([make_run(i, ns) for i, ns in enumerate(slowed)], "", "call")[0] >= quiet * (1 - 1e-12)
 
 
 def test_the_error_shrinks_with_processes_and_is_the_same_each_time() -> None:
     runs = [make_run(i, [100.0 + i * 7 % 13]) for i in range(64)]
-    few, many = row_value(runs[:8], "call"), row_value(runs, "call")
-    assert many == row_value(runs, "call")
+    few, many = interval_value(runs[:8], "", "call"), interval_value(runs, "", "call")
+    assert many == interval_value(runs, "", "call")
     assert 0 < many[1] < few[1]
-    assert math.isnan(row_value(runs[:1], "call")[1])
+    assert math.isnan(interval_value(runs[:1], "", "call")[1])
 
 
 def test_equal_halves_are_not_apart_and_unequal_ones_are() -> None:
@@ -176,19 +176,7 @@ def test_equal_halves_are_not_apart_and_unequal_ones_are() -> None:
     assert halves_apart(same, "call") == 0
     assert halves_apart(odd, "call") == pytest.approx(math.log(1.1))
     assert math.isnan(halves_apart(same[:3], "call"))
-    assert rows_apart({"same": same, "odd": odd}) == {"odd": pytest.approx(math.log(1.1))}
     assert noise_floor({"same": same, "odd": odd}) == pytest.approx(math.log(1.1) / 2)
-
-
-@pytest.mark.parametrize(
-    "values, why",
-    [([100.0] * 5, ""), ([100.0], "1 of at least 2"), ([100.0, 101.0, 300.0, 310.0, 320.0], "disturbed")],
-)
-def test_a_row_is_judged(values: list[float], why: str) -> None:
-    verdict = judge([make_run(i, [ns]) for i, ns in enumerate(values)], "call")
-    assert verdict.usable == (not why)
-    assert why in verdict.why
-    assert verdict.processes == len(values)
 
 
 @pytest.mark.parametrize("lost_ns, found", [(0.0, 0), (5e3, 1)])
