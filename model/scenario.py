@@ -177,6 +177,11 @@ class Mutators:
         """Time from one write of a thread to its next, undisturbed."""
         return self.threads * NS_PER_S / self.writes_per_second
 
+    @property
+    def arrival_ns(self) -> float:
+        """Time from one burst of a thread, or one write without bursts, to its next."""
+        return self.interval_ns * max(1, self.burst)
+
 
 Call = Literal["mmap", "munmap", "brk", "proc_maps", "malloc"]
 """What needs a lock that a fork holds."""
