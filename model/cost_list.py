@@ -125,6 +125,16 @@ fault_pte_table (table) by touch
     A first fault in a 2 MiB span: its pte table.
 fault_huge (folio) by touch
     mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18: 2 MiB cleared, a table deposited.
+fault_zero_page (page) by touch else 0.5 × fault_anon
+    mm/memory.c:do_anonymous_page@v6.18 of a read: the zero page is mapped, nothing allocated.
+fault_huge_zero (range) by touch else 0.5 × fault_anon
+    mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18 of a read: the huge zero page, a table deposited.
+fault_zero_write (page) by touch else 1.2 × fault_anon
+    mm/memory.c:wp_page_copy@v6.18 of the zero page: a cleared page instead, with a flush.
+fault_folio (folio) by touch else 1.0 × fault_anon
+    mm/memory.c:alloc_anon_folio@v6.18: a large folio that is mapped by ptes, whatever its size.
+fault_folio_page (page) by touch else 0.2 × fault_anon
+    A page of it: cleared, its pte set.
 fault_cow_copy (page) by cow
     mm/memory.c:wp_page_copy@v6.18: a 4 KiB copy while the page is shared.
 fault_cow_beyond_cache (page) by cow

@@ -60,11 +60,18 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch:
-    """First writes to anonymous memory: `pages` of 4 KiB in `tables` new pte tables, `huge` of 2 MiB."""
+    """First writes to anonymous memory: `pages` of 4 KiB in `tables` new pte tables, `huge` of 2 MiB.
+
+    `folio_pages`: of the folios that the kernel gives for the pages. `read`: they are read, which maps the zero page;
+    `after_read`: they had been.
+    """
 
     pages: int = 0
     tables: int = 0
     huge: int = 0
+    folio_pages: int = 1
+    read: bool = False
+    after_read: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
