@@ -218,6 +218,7 @@ held-wipeonfork: fork_vmas --kind wipeonfork --vmas 400 | held-out
 held-shared: fork_vmas --kind shared_anon --vmas 200 | held-out
 held-touch-folio: touch --pages 4096 --kib 64 | held-out processes=4
 held-touch-zero-thp: touch --pages 16 --thp --after-read | held-out processes=4
+held-folio-64k: fork_folios --kib 64 --pages 262144 | held-out state processes=3 reps=3
 held-munmap-folio: munmap --pages 4096 --kib 64 | held-out processes=4
 held-fds: fork_fds --high 500 --open 300 | held-out
 held-threads: fork_threads --threads 40 | held-out
