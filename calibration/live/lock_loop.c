@@ -1,11 +1,14 @@
 // A parent that forks while one of its threads calls, back to back, what needs a lock that fork holds: the longest call.
+// Each stays on a CPU of its own where there are two: a thread that has none does not wait for a lock, but for its turn.
 // One JSON line "ready", then one line a round; options as NAME=NUMBER. call: 0 mmap, 1 munmap, 2 brk, 3 a read of
 // /proc/self/maps, 4 malloc.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,11 +76,31 @@ static int64_t call_ns(int maps)
     return took;
 }
 
+// Keep this thread on the first or the last CPU that the process may use.
+static void stay_on(bool last)
+{
+    cpu_set_t allowed, one;
+    int chosen = -1;
+    if (sched_getaffinity(0, sizeof allowed, &allowed))
+        die("sched_getaffinity");
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && (last || chosen < 0))
+            chosen = cpu;
+    CPU_ZERO(&one);
+    CPU_SET(chosen, &one);
+    if (sched_setaffinity(0, sizeof one, &one))
+        die("sched_setaffinity");
+}
+
+static atomic_bool placed;
+
 static void *caller(void *unused)
 {
     int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (maps < 0)
         die("/proc/self/maps");
+    stay_on(true);
+    atomic_store(&placed, true);
     for (;;) {
         int64_t took = call_ns(maps);
         if (took > atomic_load(&longest_ns))
@@ -132,6 +155,9 @@ int main(int argc, char **argv)
     pthread_t thread;
     if ((errno = pthread_create(&thread, NULL, caller, NULL)))
         die("pthread_create");
+    while (!atomic_load(&placed))
+        sleep_ns(STILL_NS);
+    stay_on(false);
     printf("{\"ready\":true}\n");
     fflush(stdout);
     char go[16];
