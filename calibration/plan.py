@@ -124,10 +124,12 @@ def _options(words: list[str]) -> dict[str, str]:
 
 
 def _touch(row: PlannedRow) -> tuple[Step, ...]:
-    pages = row.count("pages", 1024)
+    pages, reads = row.count("pages", 1024), "read" in row.options
+    after_read = "after-read" in row.options
     if "thp" in row.options:
-        return (Touch(huge=pages),)
-    return (Touch(pages=pages, tables=_tables(row, pages)),)
+        return (Touch(huge=pages, read=reads, after_read=after_read),)
+    tables, folio_pages = _tables(row, pages), max(1, row.count("kib") // 4)
+    return (Touch(pages=pages, tables=tables, folio_pages=folio_pages, read=reads, after_read=after_read),)
 
 
 def _munmap(row: PlannedRow) -> tuple[Step, ...]:

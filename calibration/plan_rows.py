@@ -30,6 +30,11 @@ touch-1k: touch --pages 1024 | quick
 touch-2k: touch --pages 2048 | processes=6
 touch-sparse: touch --pages 256 --sparse | quick
 touch-thp: touch --pages 16 --thp | quick processes=6
+touch-zero: touch --pages 1024 --read | processes=6
+touch-zero-thp: touch --pages 64 --thp --read | processes=6
+touch-zero-write: touch --pages 512 --after-read | processes=6
+touch-folio-16k: touch --pages 2048 --kib 16 | processes=4
+touch-folio-512k: touch --pages 2048 --kib 512 | processes=4
 munmap-16: munmap --pages 16 | quick
 munmap-128: munmap --pages 128 | quick
 munmap-1k: munmap --pages 1024 | quick
@@ -223,6 +228,9 @@ held-dirty-200: fork_vmas --kind file_dirty --vmas 200 | held-out
 held-dontfork: fork_vmas --kind dontfork --vmas 200 | held-out
 held-wipeonfork: fork_vmas --kind wipeonfork --vmas 400 | held-out
 held-shared: fork_vmas --kind shared_anon --vmas 200 | held-out
+held-touch-folio: touch --pages 4096 --kib 64 | held-out processes=4
+held-touch-zero-thp: touch --pages 16 --thp --after-read | held-out processes=4
+held-folio-64k: fork_folios --kib 64 --pages 262144 | held-out state processes=3 reps=3
 held-munmap-folio: munmap --pages 4096 --kib 64 | held-out processes=4
 held-fds: fork_fds --high 500 --open 300 | held-out
 held-threads: fork_threads --threads 40 | held-out

@@ -6,17 +6,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from calibration.build import Builder
 from calibration.errors import BadInput
 from calibration.live.mutating import LoadCase, LoadRound, LoadRun, run_load_case
 from calibration.machine_file import MachineFile
+from calibration.plan import bench_machine, planned_row
+from calibration.plan import scenario_of as planned_scenario
 from calibration.quantiles import quantile
+from calibration.run_bench import BenchError, BenchUnavailableError, run_bench
 from model.aftermath import Watched, watched_at
 from model.ledger import Entry
 from model.machine import Placement
 from model.process import Caller
 from model.scenario import Load, Mutators, Scenario, Spawn, spawn_and_wait
-from model.simulation import Run, run_once
+from model.simulation import Run, bill, run_once
 from model.units import NS_PER_MS
+from model.userland.mutators import AFTER_SLEEP
 
 JVM_FAULTS = 0.10
 """The same for faults of a JVM, whose own threads fault too."""
@@ -29,6 +34,9 @@ are expectations, held against the mean: one burst that meets shared huge pages 
 TOLERANCES = {"faults": 0.05, "faults alive": 0.05, "growth pages": 0.20, "lost us": 0.20}
 """Relative error of each figure that is still right; beyond, 1.5 times its own floor is allowed."""
 FLOORS = 1.5
+REFERENCE = planned_row("copies now: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 | processes=1 reps=5")
+"""A bench whose prices a load's time lost is made of, run beside each case: what it takes now against what the machine
+file says is a floor too. Copies after a sleep take up to half as much again when neighbours have filled the caches."""
 FEW = 200.0
 """Figures below this are told and not judged: a burst of ten writes more or less is 5 % of it."""
 
@@ -38,7 +46,8 @@ class LoadComparison:
     """One figure of one case: quantile QUIET of the time lost, mean of the counts, against the prediction.
 
     Attributes:
-        floor: half the range of ln over the processes, each by its own quantile or mean.
+        floor: half the range of ln over the processes, each by its own quantile or mean; of the time lost at least how
+            far REFERENCE was from its price meanwhile.
     """
 
     case: LoadCase
@@ -81,22 +90,43 @@ def validate_load(
     found: list[LoadComparison] = []
     skipped: list[tuple[str, str]] = []
     runs: dict[LoadCase, list[LoadRun]] = {case: [] for case in cases}
+    copies: dict[LoadCase, list[float]] = {case: [] for case in cases}
     for number in range(processes):
         for case in runs:
             if progress is not None:
                 progress(f"{case.label}, process {number + 1}")
             try:
                 runs[case].append(run_load_case(case, rounds=ROUNDS[case.life_ms > 0]))
+                copies[case] += copies_now()
             except BadInput as error:
                 skipped += [] if number else [(case.label, error.why)]
-    for ran in filter(None, runs.values()):
-        found += compare_load(file, ran)
+    for case, ran in runs.items():
+        if ran:
+            found += compare_load(file, ran, moved=moved_since(file, copies[case]))
     if not found:
         raise BadInput("validate", "nothing could be compared", skipped[0][1] if skipped else "give another --kind")
     return found, skipped
 
 
-def compare_load(file: MachineFile, runs: Sequence[LoadRun]) -> list[LoadComparison]:
+def copies_now() -> list[float]:
+    """Times of REFERENCE in ns, a repetition each; none where it cannot run."""
+    try:
+        output = run_bench(Builder().bench(REFERENCE.row.bench), [*REFERENCE.row.args, "--reps", "5"], cpu=0)
+    except (BenchError, BenchUnavailableError):
+        return []
+    return [float(each["value_ns"]) for each in output.records if not each["warmup"]]
+
+
+def moved_since(file: MachineFile, times_ns: Sequence[float]) -> float:
+    """|ln| between what REFERENCE takes now and what the machine file says; 0 where it did not run or has no price."""
+    if not times_ns or AFTER_SLEEP not in file.costs.ns:
+        return 0.0
+    scenario = planned_scenario(REFERENCE, None, None, rules=file.machine.rules)
+    predicted_ns = bill(scenario, bench_machine(file.machine, pinned=True), file.costs, "done").elapsed_ns
+    return abs(math.log(predicted_ns / quantile(sorted(times_ns), QUIET)))
+
+
+def compare_load(file: MachineFile, runs: Sequence[LoadRun], *, moved: float = 0.0) -> list[LoadComparison]:
     """Every figure of a case's processes; they are predicted from the first one's capture."""
     case = runs[0].case
     simulated = run_once(scenario_of(runs, file), file.machine, file.costs, _placement(file))
@@ -114,7 +144,8 @@ def compare_load(file: MachineFile, runs: Sequence[LoadRun]) -> list[LoadCompari
     }
     if case.life_ms and all(each.grown_pages >= 0.0 for run in runs for each in run.rounds):
         figures["growth pages"] = (lambda each: each.grown_pages, lambda each: seen(each.read_ns).grown_pages)
-    return [_compared(runs, what, *pair) for what, pair in figures.items()]
+    found = [_compared(runs, what, *pair) for what, pair in figures.items()]
+    return [replace(each, floor=max(each.floor, moved)) if each.what == "lost us" else each for each in found]
 
 
 def _compared(

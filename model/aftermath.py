@@ -104,7 +104,9 @@ def _done(batch: Batch, at_ns: float) -> float:
     """Share of a batch that is done at a moment."""
     if batch.end_ns <= at_ns:
         return 1.0
-    return max(0.0, at_ns - batch.begin_ns) / (batch.end_ns - batch.begin_ns)
+    if batch.begin_ns >= at_ns:
+        return 0.0
+    return (at_ns - batch.begin_ns) / (batch.end_ns - batch.begin_ns)
 
 
 def _shared_until(groups: Sequence[Group], batches: Sequence[Batch], cow: Cow) -> float:

@@ -29,9 +29,9 @@ mmap_pair (pair) by mmap_munmap
 brk_call (call) assumed 0.5 × mmap_pair
     brk(2): mmap_lock taken, the heap's vma grown or shrunk, mm/vma.c:do_brk_flags@v6.18.
     Source: half of what mmap and munmap of an untouched range do.
-proc_maps_vma (vma) assumed 2.0 × syscall
+proc_maps_vma (vma) assumed 6.5 × syscall
     show_map_vma of fs/proc/task_mmu.c: a line of /proc/PID/maps, the vma locked, a path of some parts.
-    Source: a line took MAPS_NS ns on an EPYC guest on which a system call took SYS_NS.
+    Source: a line took 1.3 us on an EPYC guest on which a system call took 0.2.
 munmap_touched (call) by munmap
     munmap of a range that was written, its pages and tables left out: vma, gather, the local flush.
 mprotect_split (pair) by mprotect
@@ -125,6 +125,16 @@ fault_pte_table (table) by touch
     A first fault in a 2 MiB span: its pte table.
 fault_huge (folio) by touch
     mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18: 2 MiB cleared, a table deposited.
+fault_zero_page (page) by touch else 0.5 × fault_anon
+    mm/memory.c:do_anonymous_page@v6.18 of a read: the zero page is mapped, nothing allocated.
+fault_huge_zero (range) by touch else 0.9 × fault_anon
+    mm/huge_memory.c:do_huge_pmd_anonymous_page@v6.18 of a read: the huge zero page, a table deposited.
+fault_zero_write (page) by touch else 1.5 × fault_anon
+    mm/memory.c:wp_page_copy@v6.18 of the zero page: a cleared page instead, with a flush.
+fault_folio (folio) by touch else 1.7 × fault_anon
+    mm/memory.c:alloc_anon_folio@v6.18: a large folio that is mapped by ptes, whatever its size.
+fault_folio_page (page) by touch else 0.1 × fault_anon
+    A page of it: cleared, its pte set.
 fault_cow_copy (page) by cow
     mm/memory.c:wp_page_copy@v6.18: a 4 KiB copy while the page is shared.
 fault_cow_beyond_cache (page) by cow

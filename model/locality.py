@@ -28,11 +28,14 @@ class Reach:
     """Expected distinct pages of a working set of `pages` pages after a number of writes.
 
     uniform: every write goes to any page with the same chance. zipf: to the page of rank i in proportion to
-    i^-ZIPF_EXPONENT, ranks strewn over the working set. sequential: to the next page, round and round.
+    i^-ZIPF_EXPONENT, ranks strewn over the working set. sequential: to the next page, round and round, each of
+    `streams` threads over a stretch of its own, from wherever it stands. `burst`: writes that a thread does at once.
     """
 
     locality: Locality
     pages: float
+    streams: float = 1.0
+    burst: float = 1.0
 
     def distinct(self, writes: float) -> float:
         """Expected distinct pages among `writes` writes: at most `writes`, at most `pages`."""
@@ -55,14 +58,22 @@ class Reach:
             low, high = (middle, high) if self.distinct(middle) < distinct else (low, middle)
         return high
 
+    def begun(self, distinct: float) -> float:
+        """Sequential streams that have written since: a burst of one stream comes before the first of the next."""
+        if self.locality != "sequential":
+            return 0.0
+        return min(self.streams, distinct / self.burst)
+
     def spans(self, distinct: float, spans: float, pages_per_span: float = PTRS_PER_TABLE) -> float:
         """Expected number of `spans` spans of pages that hold at least one of `distinct` written pages.
 
-        Pages in a row lie in as few spans as hold them; strewn pages miss a span if they miss each of its pages.
+        Strewn pages miss a span if they miss each of its pages. Pages in a row lie in one span more for each stream,
+        whose first page may be anywhere in its span, than hold them.
         """
         share = min(1.0, distinct / self.pages) if self.pages else 0.0
         if self.locality == "sequential":
-            return spans * share
+            begun = self.begun(distinct)
+            return min(spans, begun + max(0.0, spans * share - begun / pages_per_span))
         return float(spans * (1.0 - (1.0 - share) ** pages_per_span))
 
 

@@ -23,6 +23,7 @@ class Rules:
     per_vma_lock: bool = True  # 6.5, include/linux/mmap_lock.h:vma_start_write (fb49c455323f)
     fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65), zap_present_ptes
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
+    huge_zero_write: Literal["split", "alloc"] = "alloc"  # 6.14, mm/huge_memory.c:do_huge_zero_wp_pmd
     lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
     page_table_copy: Literal["eager", "on_demand", "async"] = "eager"  # the others in no release, kernel/page_tables.py
     posix_spawn_clear_sighand: bool = True  # glibc 2.38 and Linux 5.5, sysdeps/unix/sysv/linux/spawni.c
@@ -42,6 +43,7 @@ KERNEL_SINCE: dict[str, tuple[tuple[tuple[int, int], object], ...]] = {
     "per_vma_lock": (((0, 0), False), ((6, 5), True)),
     "fork_batches_large_folios": (((0, 0), False), ((6, 9), True)),
     "split_thp_reuse": (((0, 0), "mapcount"), ((5, 9), "never"), ((6, 15), "mm_id")),
+    "huge_zero_write": (((0, 0), "split"), ((6, 14), "alloc")),
     "lazy_mm_cpumask": (((0, 0), False), ((6, 14), True)),
 }
 """Rule by kernel release; each value holds from its release on."""

@@ -60,11 +60,18 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touch:
-    """First writes to anonymous memory: `pages` of 4 KiB in `tables` new pte tables, `huge` of 2 MiB."""
+    """First writes to anonymous memory: `pages` of 4 KiB in `tables` new pte tables, `huge` of 2 MiB.
+
+    `folio_pages`: of the folios that the kernel gives for the pages. `read`: they are read, which maps the zero page;
+    `after_read`: they had been.
+    """
 
     pages: int = 0
     tables: int = 0
     huge: int = 0
+    folio_pages: int = 1
+    read: bool = False
+    after_read: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +183,11 @@ class Mutators:
     def interval_ns(self) -> float:
         """Time from one write of a thread to its next, undisturbed."""
         return self.threads * NS_PER_S / self.writes_per_second
+
+    @property
+    def arrival_ns(self) -> float:
+        """Time from one burst of a thread, or one write without bursts, to its next."""
+        return self.interval_ns * max(1, self.burst)
 
 
 Call = Literal["mmap", "munmap", "brk", "proc_maps", "malloc"]

@@ -1,7 +1,6 @@
 // Unmapping a region whose pages were written: zapping ptes, freeing pages and page tables. --kib: pages of folios of
 // that size (needs root).
 #include "region.h"
-#include "folios.h"
 
 int main(int argc, char **argv)
 {
@@ -11,15 +10,9 @@ int main(int argc, char **argv)
     long kib = option_long("kib", 0, 0, 1024);
     options_end();
     value_total = true;
-    r.folios = kib > 0;
-    if (r.folios)
-        choose_folios(kib);
+    region_choose(&r, kib);
     region_check(&r);
-    if (r.folios) {
-        region_start = r.start;
-        region_bytes = (size_t)r.count * PAGE_BYTES;
-        folios_check();
-    }
+    region_checked(&r);
     value_begin();
     for (long rep = 0; rep < reps + WARMUPS; rep++) {
         region_unmap(&r);

@@ -1,8 +1,9 @@
 // A region made anew for each repetition: dense 4 KiB pages, one page in each 2 MiB, 2 MiB pages, or dense pages of
-// larger folios (`folios`, whose size is set elsewhere).
+// larger folios.
 #ifndef REGION_H
 #define REGION_H
 #include "parent.h"
+#include "folios.h"
 #include "value.h"
 
 struct region { char *start; size_t bytes, stride; long count; bool thp, folios; };
@@ -17,6 +18,22 @@ static inline struct region region_options(void)
     r.bytes = (size_t)r.count * r.stride;
     need_memory((double)r.count * (double)(r.thp ? HUGE_BYTES : sparse ? 2 * PAGE_BYTES : PAGE_BYTES));
     return r;
+}
+
+static inline void region_choose(struct region *r, long kib)
+{   // folios of so many KiB for the pages that are written from now on; 0: small ones
+    r->folios = kib > 0;
+    if (r->folios)
+        choose_folios(kib);
+}
+
+static inline void region_checked(const struct region *r)
+{   // did it get the folios? It has been written
+    if (!r->folios)
+        return;
+    region_start = r->start;
+    region_bytes = (size_t)r->count * PAGE_BYTES;
+    folios_check();
 }
 
 static inline void region_map(struct region *r)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -136,33 +137,45 @@ def run_load_case(case: LoadCase, *, rounds: int = 3) -> LoadRun:
     """
     if case.jvm and case.huge:
         rounds = 1  # its memory cannot be renewed, and a split page stays split
-    command = case.command(rounds)
+    limit_s = LIMIT_S + rounds * (case.life_ms + case.after_ms) / 1e3
+    parent, rows = captured_run(case.label, case.command(rounds), rounds=rounds, limit_s=limit_s)
+    if case.huge and parent.space.total("huge_pmds") * 512 < 0.8 * case.pages:
+        raise BadInput(case.label, "its memory is not mapped by huge pages", "allow them (madvise), or make room")
+    return LoadRun(case=case, parent=parent, rounds=tuple(_round(row) for row in rows))
+
+
+def captured_run(
+    label: str, command: Sequence[str], *, rounds: int, limit_s: float = LIMIT_S
+) -> tuple[Process, list[dict[str, Any]]]:
+    """Start a parent that says when it is ready, capture it, let it go, and give its capture and a row a round.
+
+    Raises:
+        BadInput: it fails, or takes longer than `limit_s`.
+    """
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
         try:
             assert process.stdout is not None
             if not process.stdout.readline():
-                raise _failed(case, stderr)
+                raise _failed(label, stderr)
             parent = capture_process(process.pid)
-            found, _ = process.communicate("go\n", timeout=LIMIT_S + rounds * (case.life_ms + case.after_ms) / 1e3)
+            found, _ = process.communicate("go\n", timeout=limit_s)
         except subprocess.TimeoutExpired as error:
-            raise BadInput(case.label, "the parent takes too long", "try again on a quiet machine") from error
+            raise BadInput(label, "the parent takes too long", "try again on a quiet machine") from error
         finally:
             process.kill()
             process.wait()
         rows = [json.loads(line) for line in found.splitlines()]
         if process.returncode or len(rows) != rounds:
-            raise _failed(case, stderr)
-    if case.huge and parent.space.total("huge_pmds") * 512 < 0.8 * case.pages:
-        raise BadInput(case.label, "its memory is not mapped by huge pages", "allow them (madvise), or make room")
-    return LoadRun(case=case, parent=parent, rounds=tuple(_round(row) for row in rows))
+            raise _failed(label, stderr)
+    return parent, rows
 
 
 def _round(row: dict[str, Any]) -> LoadRound:
     return LoadRound(**{name: float(row[name]) for name in LoadRound.__slots__})
 
 
-def _failed(case: LoadCase, stderr: Any) -> BadInput:
+def _failed(label: str, stderr: Any) -> BadInput:
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
-    return BadInput(case.label, f"the parent failed: {lines[0]}", "see whether it runs by itself")
+    return BadInput(label, f"the parent failed: {lines[0]}", "see whether it runs by itself")

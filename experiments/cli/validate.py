@@ -38,9 +38,7 @@ def register(app: typer.Typer) -> None:
         machine: Annotated[str | None, typer.Option(help="bundled, a name, or a machine file.")] = None,
         kind: Annotated[
             list[str] | None,
-            typer.Option(
-                help="jvm, c, cpython, redis (may be repeated); or exec, libraries, loader, load, busy, thp, sizes."
-            ),
+            typer.Option(help="jvm, c, cpython, redis (may be repeated), or one of the kinds below."),
         ] = None,
         large: Annotated[bool, typer.Option("--large", help="Heaps of 2 GiB and 200 threads as well.")] = False,
         processes: Annotated[int, typer.Option(min=1, max=20, help="Fresh processes of each case.")] = 3,
@@ -53,6 +51,7 @@ def register(app: typer.Typer) -> None:
         fifty of them add. --kind loader: what their ld.so says that it took. --kind load: what writes meet beside a
         fork. --kind busy: spawns while none, one, all CPUs are busy.
         --kind thp: first writes to a huge page after a fork. --kind sizes: forks of 64 MiB to 2 GiB.
+        --kind locks: what calls beside a fork wait for.
         """
         from calibration.machine_file import find_machine
         from calibration.record import Protocol, record
@@ -85,6 +84,7 @@ def _answer_of(kinds: list[str]) -> Runner:
         "busy": _busy,
         "thp": _thp,
         "sizes": _sizes,
+        "locks": _locks,
     }
     found = [each for each in kinds if each in alone]
     if found and len(set(kinds)) > 1:
@@ -189,6 +189,16 @@ def _sizes(file: MachineFile, kinds: list[str], large: bool, processes: int) -> 
     found = validate_sizes(file, processes=max(LEAST_PROCESSES, processes), progress=_progress)
     right = all(found.right(end) for end in {each.end for each in found.comparisons})
     return _Answer(document=sizes_document(found), text=sizes_text(found), right=right)
+
+
+def _locks(file: MachineFile, kinds: list[str], large: bool, processes: int) -> _Answer:
+    """Calls that need a lock which a fork holds: their longest waits."""
+    from calibration.validate_locks import validate_locks
+    from experiments.locks_report import locks_document, locks_text
+
+    found = validate_locks(file, processes=max(2, processes), progress=_progress)
+    document = locks_document(file.machine.name, found)
+    return _Answer(document=document, text=locks_text(found), right=all(each.right for each in found))
 
 
 def _progress(line: str) -> None:

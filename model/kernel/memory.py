@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from model.kernel.mm import Counts, MmCounts, at_least, at_most
 from model.machine import Machine
 from model.rules import Rules
+from model.scenario import Touch
 from model.units import PTRS_PER_TABLE
 
 LINES_IN_PAGE = 64
@@ -232,6 +233,26 @@ def free_tables(tables: float, pages: float, machine: Machine) -> Counts:
     """
     share = _gradual(LINES["table"] * tables + LINES["pte"] * pages, machine.fact("table_lines"))
     return {"free_pte_table": tables, "free_table_beyond_cache": tables * share}
+
+
+def first_touch(touch: Touch, rules: Rules, machine: Machine) -> Counts:
+    """What first reads and writes of anonymous memory cost: `mm/memory.c:do_anonymous_page@v6.18`.
+
+    Charges: fault_pte_table; for writes fault_anon and alloc_page_beyond_pcp, or fault_folio and fault_folio_page,
+    fault_huge; for reads fault_zero_page, fault_huge_zero; for writes after reads fault_zero_write, and by rule
+    huge_zero_write fault_huge (6.14 and later), or split_huge_pmd and one fault_zero_write.
+    """
+    if touch.read:
+        return {"fault_pte_table": touch.tables, "fault_zero_page": touch.pages, "fault_huge_zero": touch.huge}
+    if touch.after_read:
+        if rules.huge_zero_write == "alloc":
+            return {"fault_zero_write": touch.pages, "fault_huge": touch.huge}
+        return {"fault_zero_write": touch.pages + touch.huge, "split_huge_pmd": touch.huge}
+    counts: Counts = {"fault_pte_table": touch.tables, "fault_huge": touch.huge}
+    if touch.folio_pages > 1:
+        return {**counts, "fault_folio": touch.pages / touch.folio_pages, "fault_folio_page": touch.pages}
+    more = {"fault_anon": touch.pages, "alloc_page_beyond_pcp": beyond(touch.pages, machine, "pcp_pages")}
+    return {**more, **counts}
 
 
 LINES_OF_COPY = 2 * LINES_IN_PAGE

@@ -14,6 +14,9 @@ from model.kernel.mm import Counts
 from model.locality import Reach
 from model.rules import Rules
 
+LEFT_PAGES = 0.5
+"""Fewer expected pages than this are none: the storm is over."""
+
 
 @dataclass(slots=True)
 class Spans:
@@ -25,11 +28,13 @@ class Spans:
     Attributes:
         spans, pages: how many, and their pages.
         open_pages: pages of opened spans that have not been written since.
+        behind: of spans that a sequential stream opened in their midst, those before, which it writes at last.
     """
 
     spans: float
     pages: float
     open_pages: float = 0.0
+    behind: float = 0.0
 
     @property
     def pages_each(self) -> float:
@@ -40,19 +45,30 @@ class Spans:
         """What happens while the distinct pages of the working set grow from `before` to `after`."""
         if not self.spans:
             return SpanFaults()
-        left = reach.pages - before
-        kept = (reach.pages - after) / left if left > 0 else 0.0
-        each = self.pages_each
+        each, done = self.pages_each, (after - before) * self.pages / reach.pages
         reached = reach.spans(after, self.spans, each) - reach.spans(before, self.spans, each)
-        inside = self.open_pages * (1.0 - kept)
-        fresh = max(reached, (after - before) * self.pages / reach.pages - inside)
-        self.open_pages = max(0.0, self.open_pages * kept + shared * (each * reached - fresh))
+        inside = self._opened_before(reach, before, after, done)
+        fresh = max(reached, done - inside)
+        behind = each / 2.0 * (reach.begun(after) - reach.begun(before))
+        self.behind += shared * behind
+        self.open_pages = max(0.0, self.open_pages - inside + shared * (each * reached - behind - fresh))
         return SpanFaults(
             opened=shared * reached,
             taken_over=(1.0 - shared) * reached,
             shared_pages=shared * (inside + fresh),
             own_pages=(1.0 - shared) * inside,
         )
+
+    def _opened_before(self, reach: Reach, before: float, after: float, done: float) -> float:
+        """Of `done` pages those in spans that were open already: a sequential stream goes through them first, and
+        comes upon those behind its start at the end; strewn writes hit all pages alike."""
+        if reach.locality == "sequential":
+            late = max(0.0, self.behind - (reach.pages - after) * self.pages / reach.pages)
+            self.behind -= late
+            self.open_pages += late
+            return min(self.open_pages, done)
+        left = reach.pages - before
+        return self.open_pages * (1.0 - ((reach.pages - after) / left if left > 0 else 0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +134,16 @@ class Writes:
     in_folios: float = 0.0
     writes: float = 0.0
     distinct: float = 0.0
+
+    @property
+    def last(self) -> float:
+        """The write with which all pages are taken to be written."""
+        return self.reach.writes_for(max(LEFT_PAGES, self.reach.pages - LEFT_PAGES))
+
+    @property
+    def left(self) -> float:
+        """Writes until then."""
+        return max(0.0, self.last - self.writes)
 
     def faults(self, writes: float, cow: Cow, begin_ns: float, end_ns: float, rules: Rules) -> Faults:
         """Faults of the next `writes` writes, done between these times."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.hardware.cpu import Cpu
 from model.kernel.cow import Cow
@@ -27,8 +28,6 @@ from model.userland.working_set import WorkingSet, working_sets
 
 AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "copy_beside"
 """What a burst's first copies and copies on two CPUs at once cost more; a machine file without them leaves that out."""
-LEFT_PAGES = 0.5
-"""Fewer expected pages than this are none: the storm is over."""
 FIRST_WRITES = 64.0
 """The first batches are as large as if so many writes had been done."""
 MOST_TASKS = 16
@@ -105,7 +104,8 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
         tables = Spans(memory.small_pages / PTRS_PER_TABLE, memory.small_pages)
         far = far_copies(memory.pages, system.machine)
         folios = memory.folio_pages / memory.small_pages if memory.small_pages else 0.0
-        writes = Writes(tables, huge, Reach(spec.locality, memory.pages), far, folios)
+        reach = Reach(spec.locality, memory.pages, streams=float(spec.threads), burst=float(max(1, spec.burst)))
+        writes = Writes(tables, huge, reach, far, folios)
         group = Group(spec=spec, memory=memory, writes=writes)
         groups.append(group)
         for index in range(min(spec.threads, MOST_TASKS)):
@@ -122,6 +122,7 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
 def _mutate(task: Task, group: Group, index: int, cow: Cow, writable: float) -> Path:
     yield cow.protected
     yield from _wait_for_fork(task, group, stalled_at(task, group, index, cow, writable))
+    _released(task, group, cow, writable)
     yield from _storm(task, group, cow)
 
 
@@ -136,18 +137,43 @@ def stalled_at(task: Task, group: Group, index: int, cow: Cow, writable: float) 
     memory, quantile = group.memory, (index + 0.5) / len(group.threads)
     if group.spec.locality == "sequential":
         # A mapping's own stretch rises, the gaps between are flat: the first moment at which the share is reached.
-        share = float(np.interp(quantile, memory.protected, memory.passed)) + group.spec.interval_ns / length_ns
+        next_ns = group.spec.arrival_ns / 2.0 if group.spec.burst else group.spec.interval_ns
+        share = float(np.interp(quantile, memory.protected, memory.passed)) + next_ns / length_ns
         return cow.begin_ns + share * length_ns if share <= 1.0 else None
-    protected = np.interp(_GRID, memory.passed, memory.protected)
-    waits = protected
-    if not task.system.rules.per_vma_lock:
-        waits = protected + (1.0 - protected) * (1.0 - writable)
-    rate = length_ns / group.spec.interval_ns
-    hazard = rate * np.concatenate([[0.0], np.cumsum((waits[1:] + waits[:-1]) / 2 * np.diff(_GRID))])
+    hazard = _hazard(task, group, cow, writable)
     wanted = -float(np.log1p(-quantile))
     if wanted > hazard[-1]:
         return None
     return cow.begin_ns + float(np.interp(wanted, hazard, _GRID)) * length_ns
+
+
+def _hazard(task: Task, group: Group, cow: Cow, writable: float) -> NDArray[np.float64]:
+    """Writes, or bursts of them, that come upon the fork's locks while it holds them, up to each of `_GRID`."""
+    memory, spec = group.memory, group.spec
+    protected = np.interp(_GRID, memory.passed, memory.protected)
+    waits = protected
+    if not task.system.rules.per_vma_lock:
+        waits = protected + (1.0 - protected) * (1.0 - writable)
+    if spec.burst:
+        waits = 1.0 - (1.0 - waits) ** spec.burst
+    arrivals = (cow.end_ns - cow.begin_ns) / spec.arrival_ns
+    found: NDArray[np.float64] = arrivals * np.concatenate(
+        [[0.0], np.cumsum((waits[1:] + waits[:-1]) / 2 * np.diff(_GRID))]
+    )
+    return found
+
+
+def _released(task: Task, group: Group, cow: Cow, writable: float) -> None:
+    """The write, or burst, that the fork held up goes on the moment that it unlocks: as likely as one was held up."""
+    memory, spec = group.memory, group.spec
+    if spec.locality == "sequential":
+        rest = 1.0 - np.interp(_GRID, memory.protected, memory.passed)
+        share = float(np.mean(np.minimum(1.0, rest * (cow.end_ns - cow.begin_ns) / spec.arrival_ns)))
+    else:
+        share = -float(np.expm1(-_hazard(task, group, cow, writable)[-1]))
+    writes = min(share * max(1, spec.burst), group.writes.left / group.weight)
+    if writes > 0.0:
+        _account(task, group, writes, cow, at_once=True)
 
 
 def _wait_for_fork(task: Task, group: Group, at_ns: float | None) -> Path:
@@ -170,7 +196,7 @@ def _storm(task: Task, group: Group, cow: Cow) -> Path:
     """Batch after batch until every page of the working set has been written again."""
     env, state = task.system.env, group.writes
     share = task.system.load.batch_share
-    last = state.reach.writes_for(max(LEFT_PAGES, state.reach.pages - LEFT_PAGES))
+    last = state.last
     fault_ns = task.system.costs.price("fault_cow_copy")
     while state.writes < last:
         batch = max(1.0, share * max(FIRST_WRITES, state.writes) / group.spec.threads)
@@ -190,18 +216,19 @@ def _priced_ns(task: Task, faults: Faults) -> float:
     return sum(count * costs.price(name) for name, count in faults.counts.items() if count)
 
 
-def _account(task: Task, group: Group, writes: float, cow: Cow) -> None:
+def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool = False) -> None:
     """Charge what the batch turned out to be, and note it.
 
     Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, flush_round, tlb_miss,
     ipi_interrupted, fault_after_sleep, copy_beside.
     """
-    begin_ns, thinking_ns = task.clock_ns, writes * group.spec.interval_ns
+    begin_ns, thinking_ns = task.clock_ns, 0.0 if at_once else writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
     until_ns = max(begin_ns, task.system.env.now)
     faults = group.writes.faults(writes * group.weight, cow, begin_ns, until_ns, task.system.rules)
     cow.leave(pages=faults.copies - faults.huge_copies, pmds=faults.pmd_copies, tables=faults.table_copies)
-    task.sleep(thinking_ns, "between_writes")
+    if thinking_ns:
+        task.sleep(thinking_ns, "between_writes")
     worked_ns = _priced_ns(task, faults) / group.weight
     with task.at("do_user_addr_fault", "do_wp_page"):
         task.charge_all({name: count / group.weight for name, count in faults.counts.items()})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from model.costs import COSTS
 from model.hardware.cpu import wake_latency
 from model.kernel.memory import (
-    beyond,
     do_huge_pmd_wp_page,
     do_wp_page,
     far_copies,
+    first_touch,
     free_folios,
     free_owned,
     free_tables,
@@ -22,7 +22,7 @@ from model.scenario import Charge, Mprotect, Munmap, PingPong, Rewrite, Sleep, S
 def do_step(task: Task, step: Step) -> Path:
     """One step of the calling thread.
 
-    Charges: the named cost of a Charge; fault_anon, alloc_page_beyond_pcp, fault_pte_table, fault_huge of a Touch;
+    Charges: the named cost of a Charge; those of first_touch of a Touch;
     munmap_touched, those of free_owned or free_folios and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
     those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split, protect_page,
     flush_round, ipi_receiver of an Mprotect; page_clear, page_copy,
@@ -33,9 +33,7 @@ def do_step(task: Task, step: Step) -> Path:
             note = task.latency if COSTS[step.cost].latency else task.charge
             note(step.cost, step.count)
         case Touch():
-            task.charge("fault_anon", step.pages)
-            task.charge("alloc_page_beyond_pcp", beyond(step.pages, task.system.machine, "pcp_pages"))
-            task.charge_all({"fault_pte_table": step.tables, "fault_huge": step.huge})
+            task.charge_all(first_touch(step, task.system.rules, task.system.machine))
         case Munmap():
             machine = task.system.machine
             task.charge("munmap_touched")

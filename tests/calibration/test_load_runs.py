@@ -11,7 +11,7 @@ from calibration.build import find_compiler
 from calibration.errors import BadInput
 from calibration.live.mutating import LoadCase, LoadRun, run_load_case
 from calibration.machine_file import MachineFile, find_machine
-from calibration.validate_load import LoadComparison, compare_load, scenario_of
+from calibration.validate_load import LoadComparison, compare_load, copies_now, moved_since, scenario_of
 from experiments.load_validation import load_document, load_text
 from model.units import NS_PER_MS
 
@@ -48,6 +48,21 @@ def test_counted_faults_are_predicted(ran: LoadRun, bundled: MachineFile) -> Non
     for what in ("faults", "faults alive"):
         assert found[what].judged
         assert abs(found[what].error) < 0.15, "a small run on a machine that does other things beside"
+
+
+def test_counts_are_means_and_time_lost_is_no_better_known_than_what_copies_take_now(
+    ran: LoadRun, bundled: MachineFile
+) -> None:
+    few, many = (replace(ran.rounds[0], end_faults=each) for each in (40.0, 1040.0))
+    found = {each.what: each for each in compare_load(bundled, [replace(ran, rounds=(few, few, few, many))], moved=0.3)}
+    assert found["faults"].measured == 290.0 + few.child_faults, "the mean, though most rounds had 40"
+    assert found["lost us"].floor == 0.3
+    assert found["faults"].floor == 0.0
+    times = copies_now()
+    priced = find_machine("amd-25-17-kvm-6.18.44")
+    assert moved_since(priced, []) == moved_since(bundled, times) == 0.0, "it did not run, or has no price there"
+    if times:
+        assert moved_since(priced, [each * 1e3 for each in times]) > 1.0
 
 
 def test_the_scenario_is_the_case(ran: LoadRun, bundled: MachineFile) -> None:

@@ -17,7 +17,7 @@ def drawn(locality: Locality, writes: int, seed: int) -> tuple[float, float]:
     """Distinct pages and touched spans of 512 among drawn writes."""
     rng = np.random.default_rng(seed)
     if locality == "sequential":
-        pages = (rng.integers(PAGES) // 512 * 512 + np.arange(writes)) % PAGES
+        pages = (rng.integers(PAGES) + np.arange(writes)) % PAGES
     elif locality == "uniform":
         pages = rng.integers(PAGES, size=writes)
     else:
@@ -33,8 +33,22 @@ def test_closed_forms_meet_drawn_writes(locality: Locality, writes: int) -> None
     many = [drawn(locality, writes, seed) for seed in range(40)]
     distinct = reach.distinct(writes)
     assert distinct == pytest.approx(np.mean([each for each, _ in many]), rel=0.02)
-    if locality != "sequential":
-        assert reach.spans(distinct, PAGES / 512) == pytest.approx(np.mean([each for _, each in many]), rel=0.08)
+    assert reach.spans(distinct, PAGES / 512) == pytest.approx(np.mean([each for _, each in many]), rel=0.08)
+
+
+def test_streams_open_a_span_each_and_a_burst_is_one_of_them() -> None:
+    reach = Reach("sequential", PAGES * 8, streams=4.0)
+    rng = np.random.default_rng(1)
+    drawn_spans = []
+    for _ in range(400):
+        starts = rng.integers(2 * PAGES, size=4) + 2 * PAGES * np.arange(4)
+        pages = np.concatenate([start + np.arange(100) for start in starts])
+        drawn_spans.append(len(np.unique(pages // 512)))
+    assert reach.spans(400, PAGES * 8 / 512) == pytest.approx(np.mean(drawn_spans), rel=0.02)
+    bursts = Reach("sequential", PAGES * 8, streams=4.0, burst=10.0)
+    assert bursts.begun(5.0) == 0.5, "one burst of ten, half of the time"
+    assert bursts.begun(400.0) == 4.0
+    assert Reach("uniform", PAGES, streams=4.0).begun(5.0) == 0.0
 
 
 @pytest.mark.parametrize("locality", LOCALITIES)

@@ -74,8 +74,9 @@ def test_no_more_threads_wait_than_there_are_and_none_longer_than_the_longest(
 
 def test_callers_are_threads_of_the_parent_which_the_flush_reaches_and_readers_of_proc_are_not() -> None:
     two = machine_with(2)
-    for call, rounds, stacks in (("malloc", 1.0, 5.0), ("proc_maps", 0.0, 0.0)):
-        load = Load(calls=(always(call, 5),))  # type: ignore[arg-type]
+    cases: tuple[tuple[Call, float, float], ...] = (("malloc", 1.0, 5.0), ("proc_maps", 0.0, 0.0))
+    for call, rounds, stacks in cases:
+        load = Load(calls=(always(call, 5),))
         counts = simulate(scenario_of("fork", parent_of(anon(9)), load=load), two, COST_TABLE).bill.counts
         assert (counts.get("ipi_round", 0.0), counts.get("reclaim_stack", 0.0)) == (rounds, stacks)
 

@@ -13,7 +13,7 @@ from model.address_space import Vma
 from model.mechanisms import JDK_DEFAULT
 from model.process import Limits, Process
 from model.rules import KERNEL_SINCE, Rules, differing, parse_version, rules_for, set_rule
-from model.scenario import Munmap, Rewrite, Scenario, Step
+from model.scenario import Munmap, Rewrite, Scenario, Step, Touch
 from model.simulation import bill, simulate
 from tests.model.builders import BARE, COST_TABLE, GIB, MIB, anon, dynamic_image, parent_of, scenario_of
 
@@ -97,6 +97,17 @@ def test_s14_large_folios_of_an_own_mm_are_zapped_in_batches_too() -> None:
     freed = {"munmap_touched": 1, "free_folio": 10, "free_folio_page": 160, "free_pte_table": 1}
     assert steps(Rules(), own) == {**freed, "zap_folio": 10, "zap_folio_pte": 160}
     assert steps(Rules(fork_batches_large_folios=False), own) == {**freed, "zap_pte": 160}
+
+
+def test_s16_a_write_to_the_huge_zero_page_gives_a_huge_page_or_splits_it() -> None:
+    write = Touch(pages=5, huge=3, after_read=True)
+    assert steps(Rules(), write) == {"fault_zero_write": 5, "fault_huge": 3}
+    assert steps(Rules(huge_zero_write="split"), write) == {"fault_zero_write": 8, "split_huge_pmd": 3}
+    assert rules_for(kernel="6.12").huge_zero_write == "split" != rules_for(kernel="6.14").huge_zero_write
+    read = Touch(pages=5, tables=1, huge=3, read=True)
+    assert steps(Rules(), read) == {"fault_pte_table": 1, "fault_zero_page": 5, "fault_huge_zero": 3}
+    folios = Touch(pages=32, tables=1, folio_pages=16)
+    assert steps(Rules(), folios) == {"fault_pte_table": 1, "fault_folio": 2, "fault_folio_page": 32}
 
 
 def test_s24_signal_dispositions_of_posix_spawn() -> None:
