@@ -130,7 +130,6 @@ def _predictions(answers: Bounded, points: int) -> Iterator[Prediction]:
             milestones=milestones,
             loader=None,
             breakdown_ns=breakdown,
-            by_kind_ns=by_kind(breakdown),
             bill=Bill(counts=count, sleep_ns=0.0, elapsed_ns=milestones[next(reversed(milestones))].quiet_ns),
             path=(),
             tasks={},
