@@ -27,8 +27,8 @@ def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
 
     The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
     ones are spared. The rounds to several CPUs overlap. A machine file without flush_round has the fork's price only.
-    Charges: flush_round, ipi_round.
-    Leaves out: what the interrupt takes from the interrupted, INVLPGB.
+    Charges: flush_round, ipi_round. What it takes from the interrupted, they pay: `userland/refill.py:interrupts`.
+    Leaves out: INVLPGB.
     """
     with task.at("flush_tlb_page"):
         name = FLUSH_ROUND if FLUSH_ROUND in task.system.costs.ns else "ipi_round"
