@@ -12,7 +12,8 @@ from model.kernel.cow import Cow
 from model.kernel.filemap import HEADER_PAGES, KIB_OF_PAGE
 from model.process import Caller
 from model.scenario import Scenario, spawn_and_wait
-from model.simulation import bill, run_once
+from model.simulation import Run, bill, run_once
+from model.spread import model_errors
 from model.units import PAGE_BYTES, PMD_BYTES
 from model.userland.jdk import HELPER_PAGES
 from tests.model.builders import (
@@ -32,6 +33,16 @@ from tests.model.builders import (
 
 def counts_of(scenario: Scenario) -> dict[str, float]:
     return dict(bill(scenario, BARE, COST_TABLE).counts)
+
+
+def by_task(run: Run, cost: str) -> dict[str, float]:
+    """What each task of a run was charged of a cost, those without any left out."""
+    sums = {task.name: sum(each.count for each in task.ledger if each.name == cost) for task in run.system.tasks}
+    return {name: count for name, count in sums.items() if count}
+
+
+def run_of(mechanism: str, image: ElfImage) -> Run:
+    return run_once(scenario_of(mechanism, parent_of(), image), BARE, COST_TABLE, PLACEMENTS[0])
 
 
 def written_pages(image: ElfImage) -> int:
@@ -70,17 +81,10 @@ def test_written_pages_of_an_image_are_freed_with_it(libraries: int) -> None:
 
 def test_jspawnhelper_reads_what_it_is_told_and_its_pages_die_with_it() -> None:
     image = dynamic_image(2)
-    run = run_once(scenario_of("jdk-posix_spawn", parent_of(), image), BARE, COST_TABLE, PLACEMENTS[0])
-    calls, freed = (
-        {
-            task.name: sum(entry.count for entry in task.ledger if entry.name == cost)
-            for task in run.system.tasks
-            if task.name in ("caller", "child")
-        }
-        for cost in ("pipe_io", "free_anon_page")
-    )
+    run = run_of("jdk-posix_spawn", image)
+    calls = by_task(run, "pipe_io")
     assert calls == {"caller": 4 + 2, "child": 4 + 1}, "as many reads as writes, a ping, and the end of the fail pipe"
-    assert freed["child"] == written_pages(HELPER) + HELPER_PAGES + written_pages(image)
+    assert by_task(run, "free_anon_page")["child"] == written_pages(HELPER) + HELPER_PAGES + written_pages(image)
 
 
 @pytest.mark.parametrize("cost", ["zap_scattered_pte", "free_table_beyond_cache", "unlink_beyond_cache"])
@@ -106,3 +110,46 @@ def test_tables_are_copied_at_an_even_pace_by_the_child() -> None:
     assert cow.uncopied(150.0) == 1.0
     cow.tables_ns = 300.0
     assert [cow.uncopied(at) for at in (100.0, 150.0, 250.0, 300.0, 400.0)] == [1.0, 0.75, 0.25, 0.0, 0.0]
+
+
+SYSTEM_CALLS = {
+    "shell": {"caller": 2 + 3 + 3, "child": 2 + 20 + 3, "command": 1},
+    "posix_spawn": {"caller": 2, "child": 2},
+    "cpython-subprocess": {"caller": 4, "child": 67},
+    "cpython-fork": {"caller": 4, "child": 8},
+    "cpython-os-fork": {"child": 3},
+    "jdk-vfork": {"caller": 8, "child": 22},
+}
+"""As strace counts them with glibc 2.36, dash 0.5.12 and CPython 3.11, the JDK's as its sources have them; those left out
+that have a price of their own, and the signal dispositions that CLONE_CLEAR_SIGHAND spares."""
+
+
+@pytest.mark.parametrize("mechanism", SYSTEM_CALLS)
+def test_each_task_does_the_system_calls_that_strace_counts(mechanism: str) -> None:
+    run = run_of(mechanism, dynamic_image(1))
+    assert by_task(run, "syscall") == SYSTEM_CALLS[mechanism]
+    forks = mechanism in ("cpython-fork", "cpython-os-fork")
+    assert by_task(run, "cpython_after_fork") == ({"child": 1} if forks else {}), "only a fork runs Python in the child"
+
+
+def test_a_cold_caller_pays_once_for_a_process_and_once_for_its_memory() -> None:
+    names = ("cold_copy_process", "cold_dup_mm", "cold_exit", "cold_exit_mm")
+    for mechanism, expected in (("fork", (1, 1, 1, 1)), ("vfork", (1, 0, 1, 0))):
+        counts = counts_of(scenario_of(mechanism, parent_of(anon(9), caller=Caller.COLD)))
+        assert tuple(counts.get(name, 0) for name in names) == expected
+
+
+def test_look_ups_that_the_cache_answers_have_a_price_of_their_own() -> None:
+    image = dynamic_image(1)
+    objects = tuple(replace(each, symbol_cache_hits=5) for each in image.objects)
+    counts = counts_of(scenario_of("vfork", parent_of(), replace(image, objects=objects)))
+    assert counts["ldso_cached"] == 5 * 2, "of the program and its library; the loader's own are in ldso_fixed"
+
+
+def test_a_path_has_the_error_of_its_length_and_that_of_placement_where_there_is_one() -> None:
+    errors = {"plain": 0.1, "long": 0.3, "unpinned-copies": 0.2}
+    pinned, placed = (replace(each, model_error=errors) for each in (BARE, RICH))
+    assert model_errors(placed, "long", "copies") == (0.3, 0.2)
+    assert model_errors(placed, "medium-wakes", "bare") == (0.1, 0.0)
+    assert model_errors(replace(placed, model_error={**errors, "medium": 0.4}), "medium-wakes", "bare")[0] == 0.4
+    assert model_errors(pinned, "long", "copies") == (0.3, 0.0)
