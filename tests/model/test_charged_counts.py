@@ -120,8 +120,8 @@ SYSTEM_CALLS = {
     "cpython-os-fork": {"child": 3},
     "jdk-vfork": {"caller": 8, "child": 22},
 }
-"""As strace counts them with glibc 2.36, dash 0.5.12 and CPython 3.11, the JDK's as its sources have them; those left out
-that have a price of their own, and the signal dispositions that CLONE_CLEAR_SIGHAND spares."""
+"""As strace counts them with glibc 2.36, dash 0.5.12 and CPython 3.11, the JDK's as its sources have them; those left
+out that have a price of their own, and the signal dispositions that CLONE_CLEAR_SIGHAND spares."""
 
 
 @pytest.mark.parametrize("mechanism", SYSTEM_CALLS)
