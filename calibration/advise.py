@@ -133,7 +133,7 @@ def advise(file: MachineFile, samples: SampleFile, asked: Sequence[Asked], budge
     if not budget_s > 0.0:
         raise BadInput("--budget", "it is no time", "give one such as 60s")
     rows = fitted_rows(file, samples)
-    names, counts, _ = design_matrix(rows, file.machine, unit_costs())
+    names, counts = design_matrix(rows, file.machine, unit_costs())
     relative = counts / np.array([each.value_ns for each in rows])[:, None]
     price = np.array([max(file.costs.price(name), 1e-3) for name in names])
     weights = row_weights(rows)

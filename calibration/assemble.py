@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from calibration.check import relative_errors, residuals
+from calibration.check import relative_errors, residual_of, residuals
 from calibration.coverage import model_errors
 from calibration.errors import BadInput
-from calibration.fit import Fit, choose_facts, fit_beside, interval_bill
+from calibration.fit import Fit, choose_facts, fit_beside
 from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations
 from calibration.plan import MOST_OF, reached
@@ -145,18 +145,11 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
     """Predicted beside measured for every held-out row of the benches."""
     judged: list[HeldOut] = []
     for each in rows:
-        if each.row.role != "held-out":
-            continue
-        try:
-            counts = interval_bill(each, machine, costs).counts
-            predicted = sum(costs.price(cost) * count for cost, count in counts.items() if count)
-        except KeyError:  # a price that this plan did not reach
-            continue
-        judged.append(
-            HeldOut(
-                name=each.name, measured_ns=each.value_ns, stderr_ns=each.stderr_ns, predicted_ns=max(predicted, 1.0)
+        found = residual_of(each, machine, costs) if each.row.role == "held-out" else None
+        if found is not None:  # else a price that this plan did not reach
+            judged.append(
+                HeldOut(name=each.name, measured_ns=each.value_ns, stderr_ns=each.stderr_ns, predicted_ns=found[0])
             )
-        )
     return tuple(judged)
 
 

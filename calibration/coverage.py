@@ -18,15 +18,14 @@ from calibration.fit import interval_bill
 from calibration.identify import VAGUE, Foretold, fitted_rows, foretell
 from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations
-from calibration.plan import bench_machine, planned_rows
+from calibration.plan import planned_rows
 from calibration.quantiles import quantile
-from calibration.samples import Milestone, SampleFile, read_runs
+from calibration.samples import Milestone, Sample, SampleFile, read_runs
 from calibration.spread import SpreadRow, pooled, row_ratios, spread_rows, with_placements
 from model.costs import CostTable
-from model.kernel.fork import SpawnFailed
 from model.machine import Machine
 from model.simulation import simulate
-from model.spread import LONG_NS, SHORT_NS, UNPINNED, Z90, path_reach
+from model.spread import LENGTHS, UNPINNED, Z90, length_of, path_reach
 
 LEVEL = 0.9
 LEAST_POINTS = 8
@@ -101,17 +100,12 @@ def errors_by_kind(points: Sequence[Point]) -> dict[str, float]:
     return {kind: error_for(each) for kind, each in found.items() if len(each) >= LEAST_POINTS}
 
 
-def length_of(elapsed_ns: float) -> str:
-    """Class of a quiet time by its length, as paths have it."""
-    return "long" if elapsed_ns > LONG_NS else "short" if elapsed_ns < SHORT_NS else "medium"
-
-
 def quiet_points(foretold: Iterable[Foretold]) -> list[Point]:
     """Fitted rows foretold by the others, as far as these decide them."""
     return [
         Point(
             name=each.observation.name,
-            kind=length_of(each.observation.value_ns),
+            kind=LENGTHS[int(length_of(each.observation.value_ns))],
             error=each.error,
             known=each.fitted_error,
         )
@@ -155,8 +149,8 @@ def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) ->
     return points, between
 
 
-def _times(samples: Iterable[object], name: Milestone) -> list[float]:
-    values = [each.milestone_ns(name) for each in samples]  # type: ignore[attr-defined]
+def _times(samples: Iterable[Sample], name: Milestone) -> list[float]:
+    values = [each.milestone_ns(name) for each in samples]
     return [value for value in values if value is not None]
 
 
@@ -213,13 +207,13 @@ def held_out_points(rows: Sequence[Observation], file: MachineFile) -> list[Poin
         if each.row.role != "held-out" or each.row.live or not each.value_ns > 0.0:
             continue
         try:
-            counts = interval_bill(each, bench_machine(file.machine, pinned=each.row.row.pinned), file.costs).counts
+            counts = interval_bill(each, file.machine, file.costs).counts
             predicted = sum(file.costs.price(cost) * count for cost, count in counts.items() if count)
-        except (KeyError, SpawnFailed):
+        except KeyError:  # a price that this plan did not reach
             continue
         known = file.costs.stderr_ns(counts) / predicted
         error = math.log(predicted / each.value_ns)
-        found.append(Point(name=each.name, kind=length_of(predicted), error=error, known=known))
+        found.append(Point(name=each.name, kind=LENGTHS[int(length_of(predicted))], error=error, known=known))
     return found
 
 

@@ -85,15 +85,12 @@ def interval_bill(each: Observation, machine: Machine, costs: CostTable) -> Bill
     )
 
 
-def design_matrix(
-    rows: Sequence[Observation], machine: Machine, costs: CostTable
-) -> tuple[tuple[str, ...], Array, list[Bill]]:
-    """Names of the priced costs that the rows charge, the counts as a matrix, and the bills."""
-    bills = [interval_bill(each, machine, costs) for each in rows]
-    folded = [fold_assumed(bill.counts) for bill in bills]
+def design_matrix(rows: Sequence[Observation], machine: Machine, costs: CostTable) -> tuple[tuple[str, ...], Array]:
+    """Names of the priced costs that the rows charge, and the counts as a matrix."""
+    folded = [fold_assumed(interval_bill(each, machine, costs).counts) for each in rows]
     names = tuple(name for name in COSTS if any(counts.get(name, 0.0) != 0.0 for counts in folded))
     matrix = np.array([[counts.get(name, 0.0) for name in names] for counts in folded], dtype=float)
-    return names, matrix.reshape(len(rows), len(names)), bills
+    return names, matrix.reshape(len(rows), len(names))
 
 
 def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
@@ -108,7 +105,7 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
     """
     if not rows:
         raise ValueError("nothing to fit: no row was measured")
-    names, matrix, _ = design_matrix(rows, machine, unit_costs())
+    names, matrix = design_matrix(rows, machine, unit_costs())
     measured = np.array([each.value_ns for each in rows])
     relative = matrix / measured[:, None]
     weights = row_weights(rows)
@@ -209,7 +206,7 @@ def fit_beside(rows: Sequence[Observation], machine: Machine, known: CostTable) 
     For rows that stand on everything else, such as a JVM's: a misfit of theirs must not move a kernel price.
     """
     start = replace(known, ns={**unit_costs().ns, **known.ns})
-    names, matrix, _ = design_matrix(rows, machine, start)
+    names, matrix = design_matrix(rows, machine, start)
     new = [index for index, name in enumerate(names) if name not in known.ns]
     if not rows or not new:
         return known

@@ -198,7 +198,7 @@ def foretell(
     Facts stay those of the file. An observation can be told if the others decide all of it but UNTAUGHT: one that is
     the only teacher of a cost cannot.
     """
-    names, counts, _ = design_matrix(rows, file.machine, unit_costs())
+    names, counts = design_matrix(rows, file.machine, unit_costs())
     measured = np.array([each.value_ns for each in rows])
     relative, weights = counts / measured[:, None], row_weights(rows)
     price = np.array([max(file.costs.price(name), 1e-9) for name in names])

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.rules import Rules
+from model.rules import Rules, values_of
 
 COST_TOLERANCE = 0.1
 """|ln| by which a price may move."""
@@ -135,18 +135,12 @@ def cost_suspects(rows: Sequence[RowCheck]) -> list[Suspect]:
 
 def other_rules(rules: Rules) -> list[tuple[str, Rules]]:
     """Every record that differs in one rule, named `RULE=VALUE`."""
-    hints = get_type_hints(Rules)
-    found: list[tuple[str, Rules]] = []
-    for each in fields(Rules):
-        values = get_args(hints[each.name]) if get_origin(hints[each.name]) is Literal else (True, False)
-        now = getattr(rules, each.name)
-        found += [
-            (f"{each.name}={str(value).lower() if isinstance(value, bool) else value}",
-             replace(rules, **{each.name: value}))
-            for value in values
-            if value != now
-        ]  # fmt: skip
-    return found
+    return [
+        (f"{each.name}={text}", replace(rules, **{each.name: value}))  # type: ignore[arg-type]
+        for each in fields(Rules)
+        for text, value in values_of(each.name).items()
+        if value != getattr(rules, each.name)
+    ]
 
 
 def rule_suspect(name: str, rows: Sequence[RowCheck], predicted_ns: Mapping[str, float]) -> Suspect:

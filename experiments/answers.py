@@ -10,7 +10,7 @@ from calibration.capture.host import HostFacts
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments.aftermath import aftermath_record, compared_aftermaths, lock_waits_record
-from experiments.headline import headline_of, words_of
+from experiments.headline import headline_of, microseconds, words_of
 from experiments.notices import STRICT, extrapolation, of_prediction, of_question
 from experiments.scenarios import Notice, Question
 from model.costs import COSTS, CostTable, MissingCost
@@ -18,10 +18,8 @@ from model.ledger import Bill
 from model.prediction import MILESTONES, SPREAD_LINE, Aftermath, Milestone, Prediction
 from model.scenario import Scenario
 from model.simulation import bill, simulate
-from model.units import NS_PER_US
 
 SCHEMA = "spawncost.prediction/1"
-_DIGITS = 7
 _RETURNS_BEFORE_EXEC = frozenset({"fork", "clone3", "cpython-os-fork", "shell"})
 """Mechanisms whose call can return while the target's exec is still to come, so that its failure comes later."""
 
@@ -151,14 +149,10 @@ def by_kind(breakdown: Mapping[str, float]) -> dict[str, float]:
     return kinds
 
 
-def _us(elapsed_ns: float) -> float:
-    """Microseconds with seven significant digits: the parts sum far within 0.1 %, and the document stays readable."""
-    return float(f"{elapsed_ns / NS_PER_US:.{_DIGITS}g}")
-
-
-def _milestone(found: Milestone) -> dict[str, float]:
+def milestone_record(found: Milestone) -> dict[str, float]:
+    """What a document says of a milestone, in microseconds."""
     names = ("quiet", "p10", "p50", "p90", "lo", "hi")
-    return {name: _us(getattr(found, f"{name}_ns")) for name in names}
+    return {name: microseconds(getattr(found, f"{name}_ns")) for name in names}
 
 
 def _notice(each: Notice) -> dict[str, str]:
@@ -230,10 +224,10 @@ def _record(each: Answered) -> dict[str, Any]:
     last = each.breakdowns[reached[-1]] if reached else {}
     record: dict[str, Any] = {
         "mechanism": prediction.mechanism,
-        "milestones_us": {name: _milestone(prediction.milestones[name]) for name in reached},
-        "loader_us": _milestone(prediction.loader) if prediction.loader and "main" in reached else None,
-        "breakdown_us": {name: _us(elapsed) for name, elapsed in last.items()},
-        "by_kind": {f"{name}_us": _us(elapsed) for name, elapsed in by_kind(last).items()},
+        "milestones_us": {name: milestone_record(prediction.milestones[name]) for name in reached},
+        "loader_us": milestone_record(prediction.loader) if prediction.loader and "main" in reached else None,
+        "breakdown_us": {name: microseconds(elapsed) for name, elapsed in last.items()},
+        "by_kind": {f"{name}_us": microseconds(elapsed) for name, elapsed in by_kind(last).items()},
         "main_causes": {name: main_cause(each.breakdowns[name]) for name in reached},
         "extrapolation": {name: factor and float(f"{factor:.4g}") for name, factor in each.beyond.items()},
         "charges": prediction.charges,

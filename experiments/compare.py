@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from calibration.capture.parent_file import bundled_parents, read_parent
@@ -21,7 +21,7 @@ from experiments.scenarios import HELPER_NAMES, Question, mechanisms_of
 from model.costs import COSTS
 from model.ledger import Bill
 from model.prediction import Milestone
-from model.rules import Rules
+from model.rules import Rules, differing
 from model.spread import Z90
 
 SCHEMA = "spawncost.comparison/1"
@@ -96,18 +96,7 @@ def prices(first: MachineFile, second: MachineFile) -> list[PriceMove]:
         if math.erfc(abs(each.z) / math.sqrt(2.0)) > LEVEL / (len(tested) - index):
             break
         moved.add(each.cost)
-    return [
-        PriceMove(
-            cost=each.cost,
-            first_ns=each.first_ns,
-            second_ns=each.second_ns,
-            first_stderr_ns=each.first_stderr_ns,
-            second_stderr_ns=each.second_stderr_ns,
-            z=each.z,
-            moved=each.cost in moved,
-        )
-        for each in ranked
-    ]
+    return [replace(each, moved=each.cost in moved) for each in ranked]
 
 
 def _price(name: str, first: MachineFile, second: MachineFile) -> PriceMove:
@@ -216,9 +205,10 @@ def _machine(file: MachineFile) -> dict[str, Any]:
 
 
 def _differences(first: MachineFile, second: MachineFile) -> list[dict[str, Any]]:
-    names = Rules.__dataclass_fields__
-    pairs = {name: (getattr(first.machine.rules, name), getattr(second.machine.rules, name)) for name in names}
-    return [{"rule": name, "first": a, "second": b} for name, (a, b) in pairs.items() if a != b]
+    one, other = first.machine.rules, second.machine.rules
+    return [
+        {"rule": name, "first": getattr(one, name), "second": getattr(other, name)} for name in differing(one, other)
+    ]
 
 
 def _facts(first: Mapping[str, float], second: Mapping[str, float]) -> list[dict[str, Any]]:

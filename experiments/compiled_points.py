@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calibration.machine_file import MachineFile
 from experiments.answers import by_kind
+from experiments.headline import DIGITS
 from experiments.notices import TWO_MODES
 from experiments.scenarios import Question
 from model.bounds import Bounded, bounded
@@ -28,8 +29,6 @@ from model.paths import NotCompiled
 from model.prediction import SPREAD_LINE, Milestone, Prediction
 from model.units import NS_PER_US
 
-DIGITS = 7
-"""Significant digits of a number in a row."""
 MARGIN = 1e-11
 """Relative distance that a sum in another order stays below by far, and that a rounded digit must keep."""
 LEAST = 6
@@ -131,7 +130,6 @@ def _predictions(answers: Bounded, points: int) -> Iterator[Prediction]:
             milestones=milestones,
             loader=None,
             breakdown_ns=breakdown,
-            by_kind_ns=by_kind(breakdown),
             bill=Bill(counts=count, sleep_ns=0.0, elapsed_ns=milestones[next(reversed(milestones))].quiet_ns),
             path=(),
             tasks={},

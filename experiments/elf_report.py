@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.elf_prices import Start
+from experiments.headline import microseconds
 from model.elf_image import ElfImage, ElfObject
-from model.units import NS_PER_US
 from model.userland.ldso import loader_system_calls
 
 SCHEMA = "spawncost.elf/1"
@@ -93,28 +93,25 @@ def start_record(
         "caller": caller,
         "what_if": list(what_if),
         "page_cache": page_cache,
-        "main_us": _us(start.main_ns),
-        "main_stderr_us": _us(start.stderr_ns),
-        "loader_us": _us(start.loader_ns),
-        "whole_us": _us(start.whole_ns),
+        "main_us": microseconds(start.main_ns),
+        "main_stderr_us": microseconds(start.stderr_ns),
+        "loader_us": microseconds(start.loader_ns),
+        "whole_us": microseconds(start.whole_ns),
         "parts": [
             {
                 "name": part.name,
                 "object": part.of_object,
-                "us": _us(part.ns),
+                "us": microseconds(part.ns),
                 "share": float(f"{part.ns / start.whole_ns:.4g}"),
                 "breakdown_us": {
-                    name: _us(each) for name, each in sorted(part.breakdown_ns.items(), key=lambda item: -item[1])
+                    name: microseconds(each)
+                    for name, each in sorted(part.breakdown_ns.items(), key=lambda item: -item[1])
                 },
                 "counts": {name: float(f"{count:.7g}") for name, count in part.counts.items()},
             }
             for part in start.parts
         ],
     }
-
-
-def _us(elapsed_ns: float) -> float:
-    return float(f"{elapsed_ns / NS_PER_US:.7g}")
 
 
 def object_row(each: ElfObject) -> dict[str, object]:

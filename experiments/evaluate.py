@@ -12,20 +12,19 @@ from typing import Any
 
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
-from experiments.answers import by_kind, main_cause, predict, reached
-from experiments.compiled_points import DIGITS, Asked, compiled_predictions
+from experiments.answers import by_kind, main_cause, milestone_record, predict, reached
+from experiments.compiled_points import Asked, compiled_predictions
+from experiments.headline import microseconds
 from experiments.notices import of_prediction, of_question
 from experiments.points import Point
 from experiments.scenarios import DEFAULT_PARENT, RULED_BY, Question, adjusted, flags_of, mechanisms_of, rules_of
 from experiments.sweep_plan import Inputs, Plan, model_version, usable
 from experiments.variants import varied_parent, varied_target
-from model.prediction import Milestone, Prediction
+from model.prediction import Prediction
 from model.process import Process
 from model.rules import Rules
 from model.scenario import Scenario, Spawn
-from model.units import NS_PER_US
 
-_STATISTICS = ("quiet", "p10", "p50", "p90", "lo", "hi")
 _SYNTHETIC = ("vmas", "threads", "fds")
 _ABOUT_PARENT = frozenset({"rss", "parent", "caller", "thp", "seed", *_SYNTHETIC})
 """Inputs that act on the parent or on nothing; all others decide the structure of a compiled form."""
@@ -142,12 +141,14 @@ def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | 
     else:
         question, prediction = known
     names = reached(prediction, question.scenario(prediction.mechanism))
-    results: dict[str, Any] = {f"{name}_us": _milestone(prediction.milestones[name]) for name in names}
+    results: dict[str, Any] = {f"{name}_us": milestone_record(prediction.milestones[name]) for name in names}
     if names and prediction.error is None:
         results["cause"] = main_cause(prediction.breakdown_ns)["name"]
-        results["by_kind_us"] = {name: _us(each) for name, each in by_kind(prediction.breakdown_ns).items()}
+        results["by_kind_us"] = {name: microseconds(each) for name, each in by_kind(prediction.breakdown_ns).items()}
         if plan.sweep.breakdown:
-            results["breakdown_us"] = {name: _us(each) for name, each in prediction.breakdown_ns.items() if each}
+            results["breakdown_us"] = {
+                name: microseconds(each) for name, each in prediction.breakdown_ns.items() if each
+            }
     # Not of this host: rows do not depend on where they were computed.
     notices = (*of_question(file, question, ""), *of_prediction(file, question, prediction))
     results["warnings"] = " ".join(sorted({each.code for each in notices}))
@@ -222,11 +223,3 @@ def _varied(identity: str, about: tuple[tuple[str, Any], ...]) -> Process:
         parent = usable(_PLANS[identity].parents[inputs.get("parent", DEFAULT_PARENT)])
     parent = varied_parent(parent, _below("parent", inputs))
     return adjusted(parent, caller=inputs.get("caller"), thp=inputs.get("thp", "as-is"))
-
-
-def _us(elapsed_ns: float) -> float:
-    return float(f"{elapsed_ns / NS_PER_US:.{DIGITS}g}")
-
-
-def _milestone(found: Milestone) -> dict[str, float]:
-    return {name: _us(getattr(found, f"{name}_ns")) for name in _STATISTICS}

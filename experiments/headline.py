@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from model.costs import COSTS
+from model.units import NS_PER_US
 
+DIGITS = 7
+"""Significant digits of a time in a document or row."""
 _REFERENCE = re.compile(r"[\w./-]+\.(?:c|h|py|java):(\w+(?:\.\w+)*)(?:@[\w.]+\w)?")
 """`file:function@version`: the function is what a sentence needs."""
 _LENGTH = 70
@@ -35,6 +38,11 @@ def _cut(text: str) -> str:
     while len(text) > _LENGTH and ", " in text:
         text = text.rpartition(", ")[0]
     return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+
+
+def microseconds(elapsed_ns: float) -> float:
+    """Microseconds with seven significant digits: parts sum far within 0.1 %, and a document stays readable."""
+    return float(f"{elapsed_ns / NS_PER_US:.{DIGITS}g}")
 
 
 def duration(elapsed_us: float) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 from calibration.machine_file import LITERATURE
 from experiments.aftermath import aftermath_lines, lock_waits_lines
 from experiments.headline import duration, job_headline, pool, size, words_of, worst_of
+from model.prediction import SPREAD_LINE
 
 Document = Mapping[str, Any]
 WIDTH = 80
 _PARTS = 8
 """Lines of a breakdown before the rest is summed up."""
-_SPREAD = "machine_spread"
 _ELF_TOTALS = (
     "kind",
     "interpreter",
@@ -93,7 +93,7 @@ def _parts(prediction: Document) -> Iterator[str]:
     milestone, found = list(prediction["milestones_us"].items())[-1]
     total = found["p50"]
     yield f"{prediction['mechanism']} to {milestone}, {duration(total)}, in parts:"
-    parts = [(name, part) for name, part in prediction["breakdown_us"].items() if name != _SPREAD]
+    parts = [(name, part) for name, part in prediction["breakdown_us"].items() if name != SPREAD_LINE]
     for name, part in parts[:_PARTS]:
         words = words_of(name)
         said = words.replace(" ", "_") == name
@@ -101,7 +101,7 @@ def _parts(prediction: Document) -> Iterator[str]:
     rest = parts[_PARTS:]
     if rest:
         yield f"{_part(sum(part for _, part in rest), total)}{len(rest)} smaller parts"
-    spread = prediction["breakdown_us"][_SPREAD]
+    spread = prediction["breakdown_us"][SPREAD_LINE]
     yield f"{_part(spread, total)}the machine's spread: from the undisturbed time to the p50"
 
 

@@ -181,7 +181,7 @@ class AddressSpace:
     @property
     def anon_bytes(self) -> int:
         """Resident anonymous memory."""
-        return self.total("anon_ptes") * 4096 + self.total("huge_pmds") * PMD_BYTES
+        return self.total("anon_ptes") * PAGE_BYTES + self.total("huge_pmds") * PMD_BYTES
 
     def with_thp(self, huge: bool, *, fallback: float = 0.0) -> AddressSpace:
         """The same space with its anonymous memory in 4 KiB pages, or in pmd mappings where aligned ranges allow.
@@ -201,13 +201,12 @@ class AddressSpace:
 def _vma_as_small(vma: Vma) -> Vma:
     if not vma.huge_pmds:
         return vma
-    known = vma.pte_spans if vma.pte_spans is not None else vma.tables
     return replace(
         vma,
         anon_ptes=vma.anon_ptes + vma.huge_pmds * PTRS_PER_TABLE,
         huge_pmds=0,
         folio_pages=1,
-        pte_spans=known + vma.huge_pmds,
+        pte_spans=vma.tables + vma.huge_pmds,
     )
 
 

@@ -86,8 +86,9 @@ class Machine:
         spread: by class of path, times ÷ quiet time.
         footprints: by runtime, user pages touched around a fork.
         facts: counts and sizes that the model needs: `loader_cpuids`, `static_cpuids`, `pcp_pages`, `pcp_tables`,
-            `pcp_huge`, `read_ahead_kib` of the disk below the temporary files, and caches as lines of 64 bytes:
-            `l2_lines`, `table_lines`, `scatter_lines`, `far_lines`.
+            `pcp_huge`, `read_ahead_kib` of the disk below the temporary files, caches as lines of 64 bytes:
+            `l2_lines`, `table_lines`, `scatter_lines`, `far_lines`, `cow_lines`; the TLB's (`hardware/tlb.py`), and the
+            scheduler's `tick_ns`, `base_slice_ns`.
         measured: largest value of each parent attribute that the benches reached: `anon_ptes`, `vmas`, ... .
         noise_floor: median |ln| of A/A pairs.
         model_error: relative standard error of predictions of rows that the fit did not see: `plain` and by length of

@@ -139,7 +139,6 @@ class Prediction:
         milestones: by name; those that do not apply are absent.
         loader: the loader's run, or None.
         breakdown_ns: by cost, of the last milestone's critical path, and `machine_spread`; sums to its p50.
-        by_kind_ns: the same sum as kernel, user, latency, sleep and machine_spread.
         bill: of the last milestone's critical path.
         path: its entries.
         tasks: ledger of every task, for the timeline.
@@ -153,7 +152,6 @@ class Prediction:
     milestones: Mapping[str, Milestone]
     loader: Milestone | None
     breakdown_ns: Mapping[str, float]
-    by_kind_ns: Mapping[str, float]
     bill: Bill
     path: tuple[Entry, ...]
     tasks: Mapping[str, tuple[Entry, ...]]
@@ -162,8 +160,3 @@ class Prediction:
     error: SpawnError | None = None
     aftermath: Aftermath | None = None
     lock_waits: tuple[LockWait, ...] = ()
-
-    @property
-    def elapsed_ns(self) -> float:
-        """Quiet time of the last milestone; 0 if none was reached."""
-        return max((each.quiet_ns for each in self.milestones.values()), default=0.0)

@@ -84,15 +84,19 @@ def rules_for(*, kernel: str = "6.18", glibc: str = "2.38", jdk: str = "17", cpy
     return replace(Rules(), **found)  # type: ignore[arg-type]
 
 
+def values_of(name: str) -> dict[str, object]:
+    """What a rule can be, by the text that says it."""
+    hint = get_type_hints(Rules)[name]
+    values = get_args(hint) if get_origin(hint) is Literal else (True, False)
+    return {str(value).lower(): value for value in values}
+
+
 def set_rule(rules: Rules, name: str, text: str) -> Rules:
     """The record with one rule set from text; ValueError names the rules or the values that exist."""
     known = [f.name for f in fields(Rules)]
     if name not in known:
         raise ValueError(f"no rule {name!r}: the rules are {', '.join(known)}")
-    hint = get_type_hints(Rules)[name]
-    choices: dict[str, object] = {"true": True, "false": False}
-    if get_origin(hint) is Literal:
-        choices = {value: value for value in get_args(hint)}
+    choices = values_of(name)
     if text.lower() not in choices:
         raise ValueError(f"rule {name} is one of {', '.join(choices)}, not {text!r}")
     return replace(rules, **{name: choices[text.lower()]})  # type: ignore[arg-type]

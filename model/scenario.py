@@ -289,7 +289,7 @@ class Scenario:
         load: what else runs.
         cold_files: whether files that are executed or mapped have to be read in from the storage first.
         cached: paths of which that is not so, because others use them.
-        seed: of the sampling behind p10 to p90; the simulation itself draws nothing.
+        seed: names one of several equal questions; nothing is drawn, p10 to p90 are exact.
     """
 
     parent: Process

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.costs import COSTS, CostTable
+from model.costs import CostTable
 from model.kernel.fork import SpawnFailed
 from model.kernel.task import System, Task
 from model.ledger import Bill, Entry, bill_of
@@ -195,7 +195,6 @@ def assemble(
         milestones=milestones,
         loader=_loader(machine, first) if spawn and spawn.target.loader is not None else None,
         breakdown_ns=_breakdown(path, spread_ns),
-        by_kind_ns=_by_kind(path, spread_ns),
         bill=bill_of(path),
         path=tuple(path),
         tasks={f"{index} {task.name}": tuple(task.ledger) for index, task in enumerate(first.system.tasks)},
@@ -233,13 +232,3 @@ def _breakdown(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
         part = name if kind != "wait" else f"wait_{name}"
         parts[part] = parts.get(part, 0.0) + end_ns - start_ns
     return {**parts, SPREAD_LINE: spread_ns}
-
-
-def _by_kind(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
-    kinds = {"kernel": 0.0, "user": 0.0, "latency": 0.0, "sleep": 0.0}
-    for entry in path:
-        if entry.kind == "charge":
-            kinds["user" if COSTS[entry.name].user else "kernel"] += entry.elapsed_ns
-        else:
-            kinds["latency" if COSTS.get(entry.name) and COSTS[entry.name].latency else "sleep"] += entry.elapsed_ns
-    return {**kinds, SPREAD_LINE: spread_ns}

@@ -32,7 +32,7 @@ def name_lengths(strings: bytes, starts: Indices, path: str) -> Indices:
 
 
 def gnu_digests(strings: bytes, starts: Indices, lengths: Indices) -> Hashes:
-    """glibc elf/dl-lookup.c:dl_new_hash of many names, one column of characters at a time."""
+    """glibc _dl_new_hash of many names, one column of characters at a time."""
     data = np.frombuffer(strings, np.uint8)
     order = np.argsort(-lengths, kind="stable")
     begin, length = starts[order], lengths[order]

@@ -30,8 +30,8 @@ def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
 
     The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
     ones are spared.
-    Charges: flush_round, ipi_receiver.
-    Leaves out: what the interrupt takes from the interrupted, INVLPGB.
+    Charges: flush_round, ipi_receiver. What it takes from the interrupted, they pay: `userland/refill.py:interrupts`.
+    Leaves out: INVLPGB.
     """
     with task.at("flush_tlb_page"):
         _rounds(task, "flush_round", flushes=flushes, others=running)

@@ -17,6 +17,7 @@ from calibration.machine_file import MachineFile
 from experiments import compiled_points, evaluate
 from experiments.answers import predict
 from experiments.evaluate import row_of, rows_of
+from experiments.headline import microseconds
 from experiments.points import points_of
 from experiments.sweep_plan import Plan, plan_of
 from experiments.sweep_spec import Sweep
@@ -105,7 +106,7 @@ def test_what_lies_on_the_edge_of_a_digit_is_simulated(
 def test_no_digit_turns_within_the_margin_of_what_is_off_the_edge(value: float, part: float) -> None:
     moved = value * (1 + part * compiled_points.MARGIN)
     if not compiled_points._on_edge(np.array([value]), 0.0)[0]:
-        assert evaluate._us(moved) == evaluate._us(value)
+        assert microseconds(moved) == microseconds(value)
 
 
 def test_what_the_compiled_model_refuses_is_simulated(machine_path: Path, simulated: list[str]) -> None:

@@ -68,8 +68,7 @@ def test_parts_sum_to_the_p50(scenario: Scenario, machine: Machine, order: list[
         return
     last = list(prediction.milestones.values())[-1]
     assert sum(prediction.breakdown_ns.values()) == pytest.approx(last.p50_ns, rel=RELATIVE)
-    assert sum(prediction.by_kind_ns.values()) == pytest.approx(last.p50_ns, rel=RELATIVE)
-    assert min(prediction.by_kind_ns.values()) >= 0.0
+    assert min(prediction.breakdown_ns.values()) >= 0.0
     assert set(prediction.breakdown_ns) - {"machine_spread"} <= set(COSTS), "no wait is left unexplained"
 
 

@@ -129,7 +129,7 @@ def test_assumed_prices_follow_what_they_are_tied_to() -> None:
     assert spec is not None
     scenario = scenario_of("fork", parent_of(swapped))
     assert bill(scenario, BARE, COST_TABLE).counts["copy_swap_pte"] == 10
-    slower, usual = (simulate(scenario, BARE, table).elapsed_ns for table in (doubled, COST_TABLE))
+    slower, usual = (simulate(scenario, BARE, table).bill.elapsed_ns for table in (doubled, COST_TABLE))
     assert slower - usual == pytest.approx(10 * spec[1] * COST_TABLE.ns["copy_present_pte"])
 
 

@@ -15,6 +15,7 @@ from model.ledger import critical_path
 from model.machine import Machine, Placement
 from model.process import Runtime
 from model.rules import Rules
+from model.scenario import Load
 from model.simulation import Run, run_once
 from tests.model.builders import (
     COST_TABLE,
@@ -371,3 +372,10 @@ def test_cpus_and_tasks_are_left_in_order() -> None:
             caller, child = run.system.tasks[:2]
             assert caller.mm.users == parent_of(threads=2).threads
             assert child.mm.users == 0
+
+
+def test_a_sleeper_wakes_on_the_cpu_that_it_left_though_another_idles() -> None:
+    """Its caches are there: the child of a fork elsewhere sleeps, while its caller's CPU idles too."""
+    scenario = scenario_of("fork", parent_of(anon(9)), load=Load(child_lifetime_ns=1e6))
+    run = run_once(scenario, machine_with(2), COST_TABLE, Placement(child="other"))
+    assert [task.cpu.index for task in run.system.tasks if task.name == "child"] == [1]
