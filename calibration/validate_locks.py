@@ -1,7 +1,7 @@
 """What a thread waits for that calls beside a fork: predicted beside measured here and now, call by call.
 
-A C parent (`live/lock_loop.c`) forks while one of its threads calls back to back, so that it always comes upon the lock
-and its longest call is as long as the fork holds it.
+A C parent (`live/lock_loop.c`) forks while one of its threads calls every GAP_NS, so that it always comes upon the lock
+and its longest call is about as long as the fork holds it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ PAGES = 65_536
 ROUNDS = 8
 QUIET = 0.5
 """Quantile of the rounds: a thread that does not run when the fork comes waits less, disturbances make it wait more."""
+GAP_NS = 50e3
+"""Between two calls of the thread, as the parent has it."""
 TOLERANCE, FLOORS = 0.20, 1.5
 """Relative error that is still right; beyond, 1.5 times the floor."""
 
@@ -94,10 +96,10 @@ def validate_locks(
 
 
 def predicted_waits(file: MachineFile, parent: Process, call: Call) -> tuple[float, float]:
-    """Longest wait of a thread that calls all the time beside a fork of the captured parent, and the fork's time."""
+    """Longest wait of a thread that calls every GAP_NS beside a fork of the captured parent, and the fork's time."""
     # It writes nothing: what the forks before have left write-protected stays so.
     parent = replace(parent, caller=Caller.COLD, writable=0.0, assumed=())
-    load = Load(calls=(Calls(call=call, calls_per_second=NS_PER_S),))
+    load = Load(calls=(Calls(call=call, calls_per_second=NS_PER_S / GAP_NS),))
     scenario = spawn_and_wait(parent, Spawn(mechanism="fork"), rules=file.machine.rules, load=load)
     found = simulate(scenario, file.machine, file.costs)
     return found.lock_waits[0].longest_ns, found.milestones["call"].quiet_ns

@@ -1,4 +1,5 @@
-// A parent that forks while one of its threads calls, back to back, what needs a lock that fork holds: the longest call.
+// A parent that forks while one of its threads calls, GAP_NS apart, what needs a lock that fork holds: the longest call.
+// Back to back the thread would win the lock again and again, and fork sleep until it is handed over, 4 ms later.
 // Each stays on a CPU of its own where there are two: a thread that has none does not wait for a lock, but for its turn.
 // One JSON line "ready", then one line a round; options as NAME=NUMBER. call: 0 mmap, 1 munmap, 2 brk, 3 a read of
 // /proc/self/maps, 4 malloc.
@@ -18,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, HUGE_BYTES = 2 << 20, BEYOND_CACHE = 4000, STILL_NS = 30000000 };
+enum { PAGE = 4096, HUGE_BYTES = 2 << 20, BEYOND_CACHE = 4000, STILL_NS = 30000000, GAP_NS = 50000 };
 
 static long pages = 65536, call = 0, rounds = 5;
 static atomic_llong longest_ns, calls, worked_ns;
@@ -107,6 +108,8 @@ static void *caller(void *unused)
             atomic_store(&longest_ns, took);
         atomic_fetch_add(&worked_ns, took);
         atomic_fetch_add(&calls, 1);
+        for (int64_t from = now_ns(); now_ns() - from < GAP_NS;)
+            ;
     }
     return unused;
 }

@@ -8,6 +8,9 @@ over its interval; it then waits until the fork lets go, and those in line befor
 - A reader of /proc/PID/maps takes it for reading; since 6.17 it locks vma after vma instead, but at a vma that fork has
   locked, and fork locks the first one first, it takes mmap_lock as before
   (`mm/mmap_lock.c:lock_next_vma_under_mmap_lock@v6.18`). It sleeps, and all readers go on at once.
+- A fork that finds the lock taken waits for the call to end. A thread that calls back to back wins it again and again
+  (`kernel/locking/rwsem.c:rwsem_down_write_slowpath@v6.18` hands it over only after RWSEM_WAIT_TIMEOUT, 4 ms; measured
+  so), which is left out.
 - glibc's fork() in a process with threads takes the lock of every arena around the system call (`posix/fork.c:
   __libc_fork@2.36`); vfork, posix_spawn and a bare clone3 do not. Who needs an arena sleeps in a futex.
 """
