@@ -50,6 +50,15 @@ _MARKED_UP_TO = 40
 """Markers on every point of a line up to so many."""
 
 
+def house_style() -> None:
+    """Draw every figure of this process so, from here on: a notebook's own plots too, each line with its marker."""
+    import matplotlib as mpl
+    from cycler import cycler
+
+    look = cycler(color=COLOURS) + cycler(marker=MARKERS) + cycler(linestyle=DASHES * 2)[: len(COLOURS)]
+    mpl.rcParams.update({**STYLE, "axes.prop_cycle": look, "figure.dpi": 80})
+
+
 def sweep_figure(
     frame: pd.DataFrame, layout: Layout, *, title: str = "", measured: pd.DataFrame | None = None
 ) -> Figure:

@@ -51,7 +51,7 @@ def claims_figure(document: Mapping[str, Any]) -> Figure:
         for index, verdict in enumerate(VERDICTS):
             some = frame[frame["verdict"] == verdict]
             bars = [some["predicted"] - some["lo"], some["hi"] - some["predicted"]]
-            look: Any = {"color": COLOURS[index], "marker": MARKERS[index], "label": f"of a claim that is {verdict}"}
+            look: Any = {"color": COLOURS[index], "marker": MARKERS[index], "label": f"verdict: {verdict}"}
             axes.errorbar(some["predicted"], some["measured"], xerr=bars, linestyle="", elinewidth=0.8, **look)
         ends = [frame[["lo", "measured"]].min().min() / 2, frame[["hi", "measured"]].max().max() * 2]
         axes.plot(ends, ends, color="black", linewidth=0.8, label="as predicted")

@@ -86,6 +86,10 @@ def test_figures_bear_the_verdicts_out() -> None:
     assert wrong == []
 
 
+def test_a_verdict_with_figures_rests_on_a_bound_of_one() -> None:
+    assert [each.id for each in claims() if (each.predict or each.measure) and not each.checks] == []
+
+
 def test_a_check_can_fail() -> None:
     check = next(each for each in chosen(("ten-thousand-vmas",), None)[0].checks)
     assert check.holds(check.bound * 1.01)
