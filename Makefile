@@ -2,7 +2,8 @@
 # make test      lint, types, layers, tests
 # make stress    what takes minutes: a sweep killed at 20 instants, the memory of one of a million points
 # make questions what the model was built to answer, in words
-# make renew     after a calibration: accept the answers of now, store the outputs of the notebooks
+# make renew     after a calibration: derive the machine files from the literature, accept the answers of now, store the
+#                outputs of the notebooks
 # make bench | notebooks | docs | lock | clean
 #
 # Needed: python3 (3.11 or newer, with venv), make, a C compiler. Everything else is installed into .venv, once.
@@ -52,6 +53,7 @@ notebooks: $(DEV)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_notebooks.py
 
 renew: $(DEV)
+	@$(BIN)/python -m calibration.literature
 	@$(BIN)/spawncost check --expected --accept
 	@$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 

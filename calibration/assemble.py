@@ -13,13 +13,12 @@ from calibration.errors import BadInput
 from calibration.fit import Fit, choose_facts, fit_beside, interval_bill
 from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations
-from calibration.plan import MOST_OF
+from calibration.plan import MOST_OF, reached
 from calibration.quality import noise_floor
 from calibration.runtimes import footprints
 from calibration.samples import SampleFile
 from calibration.spread import spread_rows, with_placements, with_spread
 from model.costs import COSTS, CostTable
-from model.kernel.mm import mm_counts
 from model.machine import Machine, Placement
 from model.rules import rules_for
 
@@ -138,21 +137,8 @@ def counted_facts(samples: SampleFile) -> dict[str, float]:
 
 def measured_maxima(rows: Sequence[Observation]) -> dict[str, float]:
     """Largest value of each attribute of a parent that a fitted row reached."""
-    found = dict.fromkeys(MOST_OF, 0.0)
-    for each in rows:
-        parent = each.scenario.parent
-        counts = mm_counts(parent.space, each.scenario.rules)
-        reached = {
-            "anon_ptes": counts.small_ptes,
-            "huge_pmds": counts.huge_pmds,
-            "vmas": counts.vmas,
-            "pte_tables": counts.tables.pte,
-            "threads": parent.threads,
-            "highest_fd": parent.highest_fd,
-            "libraries": len(each.scenario.spawn.target.libraries) if each.scenario.spawn else 0,
-        }
-        found = {name: max(value, float(reached[name])) for name, value in found.items()}
-    return found
+    found = [reached(each.scenario) for each in rows]
+    return {name: max(each[name] for each in found) for name in MOST_OF}
 
 
 def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTable) -> tuple[HeldOut, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from calibration.errors import BadInput
 from calibration.fit import interval_bill
-from calibration.machine_file import BUNDLED_DIRECTORY, MachineFile, user_directory
+from calibration.machine_file import BUNDLED_DIRECTORY, LITERATURE, MachineFile, user_directory
 from calibration.observations import Observation, observations
 from calibration.plan import planned_rows
 from calibration.samples import SampleFile, read_runs
@@ -249,7 +249,8 @@ def stored_samples(file: MachineFile) -> list[Path]:
     """
     names = file.provenance.get("samples", [])
     if not isinstance(names, list) or not names:
-        raise BadInput(str(file.path), "it names no samples", "calibrate again")
+        why = "its prices are from the literature" if file.kind == LITERATURE else "it names no samples"
+        raise BadInput(str(file.path), why, "calibrate that machine")
     beside = [file.path.parent] if file.path is not None else []
     folders = [*beside, user_directory().parent / "samples", BUNDLED_DIRECTORY.parent / "data" / file.machine.name]
     found: list[Path] = []

@@ -18,15 +18,17 @@ from pydantic import ValidationError
 
 from calibration.capture.host import fingerprint, host_facts
 from calibration.capture.parent_file import write_atomically
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from calibration.machine_schema import MachineDocument
-from calibration.machine_text import machine_text
+from calibration.machine_text import Origins, machine_text
 from calibration.settings import data_directory
 from model.costs import COSTS, CostTable
 from model.machine import Footprint, Machine, Placement, Spread
 from model.rules import Rules, rules_for
 
 BUNDLED = "bundled"
+LITERATURE = "literature"
+"""Kind of a machine file that was derived from published figures."""
 BUNDLED_DIRECTORY = Path(__file__).resolve().parent / "machines"
 _REMEDY = "correct the file, or calibrate again"
 _TIED = 1e-6
@@ -45,6 +47,9 @@ class MachineFile:
         path: the file; None before it is written.
         origin: `bundled`, `calibrated` (this user's own calibrations) or `given` (a file by its path).
         inherited_from: of inherited prices, the machine that supplied them.
+        kind: `measured`, or `literature`: derived from published figures.
+        published, assumed: in a file from the literature, the source of each price that has one, and what the others
+            are assumed by.
     """
 
     machine: Machine
@@ -53,6 +58,9 @@ class MachineFile:
     path: Path | None = None
     origin: str = "given"
     inherited_from: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "measured"
+    published: Mapping[str, str] = field(default_factory=dict)
+    assumed: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_machine_file(path: Path, *, origin: str = "given") -> MachineFile:
@@ -77,19 +85,9 @@ def read_machine_file(path: Path, *, origin: str = "given") -> MachineFile:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(str(path), f"is no TOML: {error}", "give a machine file") from error
     except ValidationError as error:
-        raise _unfit(path, error) from error
+        raise unfit(str(path), error, _REMEDY) from error
     except (ValueError, RecursionError) as error:
         raise BadInput(str(path), str(error) or "is nested too deeply", _REMEDY) from error
-
-
-def _unfit(path: Path, error: ValidationError) -> BadInput:
-    """The first finding with its key, as `costs.syscall.ns`."""
-    found = error.errors(include_url=False, include_input=False)
-    first = next((each for each in found if each["loc"] == ("schema",)), found[0])
-    key = ".".join(str(part) for part in first["loc"])
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return BadInput(f"{path}: {key}" if key else str(path), f"{message}{more}", _REMEDY)
 
 
 def _machine_file(document: MachineDocument, path: Path, origin: str) -> MachineFile:
@@ -107,6 +105,13 @@ def _machine_file(document: MachineDocument, path: Path, origin: str) -> Machine
         path=path,
         origin=origin,
         inherited_from={name: source for name, source in inherited.items() if source},
+        kind=document.machine.kind,
+        published={name: document.costs[name].published for name in prices if document.costs[name].published},
+        assumed={
+            name: document.costs[name].assumed
+            for name in prices
+            if document.costs[name].assumed and not COSTS[name].assumed
+        },
     )
 
 
@@ -149,9 +154,8 @@ def _covariance(document: MachineDocument) -> NDArray[np.float64]:
 
 
 def _machine(document: MachineDocument) -> Machine:
-    entry = document.machine
     return Machine(
-        **dict(entry),
+        **document.machine.model_dump(exclude={"kind"}),
         rules=_rules(document),
         placements={name: _placements(entries) for name, entries in document.placements.items()},
         spread={
@@ -192,10 +196,17 @@ def write_machine_file(file: MachineFile, path: Path) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, machine_text(file.machine, file.costs, file.provenance, file.inherited_from))
+        write_atomically(path, machine_text(file.machine, file.costs, file.provenance, origins_of(file)))
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise BadInput(str(path), why, "make room or give another file") from error
+
+
+def origins_of(file: MachineFile) -> Origins:
+    """Where a file's prices come from."""
+    return Origins(
+        kind=file.kind, inherited_from=file.inherited_from, published=file.published, assumed=file.assumed
+    )  # fmt: skip
 
 
 def user_directory() -> Path:

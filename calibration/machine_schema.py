@@ -26,21 +26,22 @@ Text = Annotated[str, Field(max_length=1000)]
 
 
 class CostEntry(BaseModel):
-    """`[costs.NAME]`: exactly one of `bench` and `assumed` says where the price comes from."""
+    """`[costs.NAME]`: exactly one of `bench`, `published` and `assumed` says where the price comes from."""
 
     model_config = _CONFIG
 
     ns: Price
     stderr_ns: Price = 0.0
     bench: Text = ""
+    published: Text = ""
     assumed: Text = ""
     inherited: bool = False
     inherited_from: Annotated[Text, Field(alias="from")] = ""
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> CostEntry:
-        if bool(self.bench) == bool(self.assumed):
-            raise ValueError("either bench or assumed says where the price comes from")
+        if bool(self.bench) + bool(self.published) + bool(self.assumed) != 1:
+            raise ValueError("one of bench, published and assumed says where the price comes from")
         return self
 
 
@@ -95,6 +96,7 @@ class MachineEntry(BaseModel):
     glibc: Text
     cpus: Annotated[int, Field(ge=1, le=1 << 16)]
     noise_floor: Amount
+    kind: Literal["measured", "literature"] = "measured"
 
 
 RulesEntry = create_model(

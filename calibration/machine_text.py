@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from calibration.machine_schema import SCHEMA
@@ -15,23 +15,30 @@ from model.machine import Machine
 _DIGITS = 8
 
 
-def machine_text(
-    machine: Machine, costs: CostTable, provenance: Mapping[str, Any], inherited_from: Mapping[str, str]
-) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """Where prices come from: the kind of the file, and of single prices what `MachineFile` says of them."""
+
+    kind: str
+    inherited_from: Mapping[str, str]
+    published: Mapping[str, str]
+    assumed: Mapping[str, str]
+
+
+def machine_text(machine: Machine, costs: CostTable, provenance: Mapping[str, Any], origins: Origins) -> str:
     """The whole file.
 
     Raises:
         ValueError: a number that a machine file cannot hold.
     """
-    return "\n".join(_lines(machine, costs, provenance, inherited_from)) + "\n"
+    return "\n".join(_lines(machine, costs, provenance, origins)) + "\n"
 
 
-def _lines(
-    machine: Machine, costs: CostTable, provenance: Mapping[str, Any], inherited_from: Mapping[str, str]
-) -> Iterator[str]:
+def _lines(machine: Machine, costs: CostTable, provenance: Mapping[str, Any], origins: Origins) -> Iterator[str]:
     yield f"schema = {value(SCHEMA)}"
     names = ("name", "cpu", "hypervisor", "kernel", "glibc", "cpus", "noise_floor")
-    yield from table("machine", {name: getattr(machine, name) for name in names})
+    said = {} if origins.kind == "measured" else {"kind": origins.kind}
+    yield from table("machine", {name: getattr(machine, name) for name in names} | said)
     yield from table("provenance", provenance)
     yield from table("facts", {name: each for name, each in machine.facts.items() if math.isfinite(each)})
     yield from table("measured", machine.measured)
@@ -45,7 +52,7 @@ def _lines(
     for kind, spread in machine.spread.items():
         yield from table(f"spread.{key(kind)}", _fields(spread))
     for name in _priced(costs):
-        yield from table(f"costs.{name}", _cost(name, costs, inherited_from))
+        yield from table(f"costs.{name}", _cost(name, costs, origins))
     yield from _covariance(costs)
 
 
@@ -68,16 +75,21 @@ def _priced(costs: CostTable) -> Iterator[str]:
         yield name
 
 
-def _cost(name: str, costs: CostTable, inherited_from: Mapping[str, str]) -> dict[str, Any]:
+def _cost(name: str, costs: CostTable, origins: Origins) -> dict[str, Any]:
     spec = COSTS[name]
     entry: dict[str, Any] = {"ns": costs.price(name), "stderr_ns": costs.stderr_ns({name: 1.0})}
-    entry |= {"assumed": spec.assumed} if spec.assumed else {"bench": spec.bench}
+    if name in origins.published:
+        entry["published"] = origins.published[name]
+    elif spec.assumed or name in origins.assumed:
+        entry["assumed"] = origins.assumed.get(name, spec.assumed)
+    else:
+        entry["bench"] = spec.bench
     if spec.assumed and name in costs.names:
         entry["stderr_ns"] = _own_error(name, costs)
     base = next(iter(fold_assumed({name: 1.0})))
     if name in costs.inherited or (name not in costs.ns and base in costs.inherited):
         entry["inherited"] = True
-        source = inherited_from.get(name, inherited_from.get(base, ""))
+        source = origins.inherited_from.get(name, origins.inherited_from.get(base, ""))
         entry |= {"from": source} if source else {}
     return entry
 

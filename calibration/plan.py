@@ -14,6 +14,7 @@ from calibration.plan_rows import PLAN
 from calibration.samples import Milestone, Row
 from model.address_space import AddressSpace
 from model.elf_image import NO_IMAGE, ElfImage
+from model.kernel.mm import mm_counts
 from model.machine import Machine
 from model.process import Caller, Process
 from model.rules import Rules
@@ -280,6 +281,20 @@ def _deeper(space: AddressSpace, generations: int) -> AddressSpace:
     return AddressSpace(
         tuple(replace(vma, anon_vma_chain=1 + generations) if vma.anon_vma else vma for vma in space.vmas)
     )
+
+
+def reached(scenario: Scenario) -> dict[str, float]:
+    """Of each attribute of `MOST_OF`, what a scenario has."""
+    parent, counts = scenario.parent, mm_counts(scenario.parent.space, scenario.rules)
+    return {
+        "anon_ptes": float(counts.small_ptes),
+        "huge_pmds": float(counts.huge_pmds),
+        "vmas": float(counts.vmas),
+        "pte_tables": float(counts.tables.pte),
+        "threads": float(parent.threads),
+        "highest_fd": float(parent.highest_fd),
+        "libraries": float(len(scenario.spawn.target.libraries) if scenario.spawn else 0),
+    }
 
 
 def bench_machine(machine: Machine, *, pinned: bool) -> Machine:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 
 SCHEMA = "spawncost.samples/1"
 Pass = Literal["quiet", "unpinned", "state"]
@@ -267,8 +267,7 @@ def read_runs(path: Path) -> SampleFile:
         try:
             records.append(_record_of(data))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            why = _first_error(error)
-            raise BadInput(f"{path}:{number}", why, "restore the file or measure again") from error
+            raise _unreadable(f"{path}:{number}", error) from error
     if circumstances is None:
         raise BadInput(str(path), "empty", "name a file of samples")
     return SampleFile(
@@ -279,8 +278,10 @@ def read_runs(path: Path) -> SampleFile:
     )
 
 
-def _first_error(error: Exception) -> str:
-    errors = getattr(error, "errors", None)
-    if callable(errors) and (found := errors()):
-        return ".".join(map(str, found[0]["loc"])) + ": " + str(found[0]["msg"])
-    return f"missing key {error}" if isinstance(error, KeyError) else str(error)
+def _unreadable(where: str, error: Exception) -> BadInput:
+    from pydantic import ValidationError
+
+    remedy = "restore the file or measure again"
+    if isinstance(error, ValidationError):
+        return unfit(where, error, remedy)
+    return BadInput(where, f"missing key {error}" if isinstance(error, KeyError) else str(error), remedy)

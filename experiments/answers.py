@@ -182,6 +182,7 @@ def machine_record(file: MachineFile) -> dict[str, Any]:
         "name": machine.name,
         "file": str(file.path) if file.path is not None else "",
         "origin": file.origin,
+        "kind": file.kind,
         "kernel": machine.kernel,
         "cpu": machine.cpu,
         "noise_floor": machine.noise_floor,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from model.elf_image import ElfImage, ElfObject
 
 SCHEMA = "spawncost.image/1"
@@ -58,9 +58,7 @@ def read_image(path: Path) -> ElfImage:
     except OSError as error:
         raise BadInput(str(path), f"cannot be read: {error.strerror or error}", "give another file") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path}: {key}", first["msg"], "correct the file") from error
+        raise unfit(str(path), error, "correct the file") from error
     values = {name: getattr(document, name) for name in type(document).model_fields if name != "schema_name"}
     return ElfImage(**{**values, "objects": tuple(ElfObject(**dict(each)) for each in values["objects"])})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from calibration.capture.host import HostFacts, fingerprint
-from calibration.machine_file import MachineFile
+from calibration.machine_file import LITERATURE, MachineFile
 from experiments.scenarios import Notice, Question
 from model.costs import COSTS
 from model.elf_image import ElfImage
@@ -15,7 +15,7 @@ from model.process import Process
 from model.rules import differing, parse_version
 from model.simulation import family_of
 
-STRICT = frozenset({"extrapolates", "other_host", "other_kernel", "rule_not_measured"})
+STRICT = frozenset({"extrapolates", "literature", "other_host", "other_kernel", "rule_not_measured"})
 """Codes with which `--strict` refuses to answer."""
 _SLACK = 1.05
 """A parent so little beyond what was measured is no extrapolation."""
@@ -80,14 +80,19 @@ def extrapolations(machine: Machine, question: Question, prediction: Prediction)
         yield Notice("extrapolates", f"{value:,.0f} {name} are {beyond} measured on {machine.name}")
 
 
-def inherited(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
-    """Prices on the path that another machine's file supplied."""
+def not_own(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
+    """Prices on the path that another machine's file supplied, or that no source gives."""
     counts, costs = prediction.bill.counts, file.costs
-    names = [name for name in counts if name in costs.inherited]
-    if names and prediction.bill.elapsed_ns:
-        share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
-        first = max(names, key=lambda name: counts[name] * costs.price(name))
-        yield Notice("inherited", f"{share:.0%} comes from prices of another machine, most of it {first}")
+    told = {
+        "inherited": (costs.inherited, "comes from prices of another machine"),
+        "assumed_price": (file.assumed, f"comes from prices that no source gives of {file.machine.name}"),
+    }
+    for code, (which, text) in told.items():
+        names = [name for name in counts if name in which]
+        if names and prediction.bill.elapsed_ns:
+            share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
+            first = max(names, key=lambda name: counts[name] * costs.price(name))
+            yield Notice(code, f"{share:.0%} {text}, most of it {first}")
 
 
 def stood_in(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
@@ -122,7 +127,7 @@ def of_prediction(file: MachineFile, question: Question, prediction: Prediction)
     """Warnings that hold for one mechanism."""
     return (
         *extrapolations(file.machine, question, prediction),
-        *inherited(file, prediction),
+        *not_own(file, prediction),
         *stood_in(file, prediction),
         *placements(file.machine, question, prediction),
     )
@@ -141,6 +146,10 @@ def of_question(file: MachineFile, question: Question, host: str, facts: HostFac
 
 def _of_machine(file: MachineFile, question: Question, host: str) -> Iterator[Notice]:
     machine = file.machine
+    if file.kind == LITERATURE:
+        told = f"{len(file.published)} of {len(file.costs.ns)} prices have a source"
+        assumed = file.provenance.get("assumed", "nothing else")
+        yield Notice("literature", f"nobody measured {machine.name} here: {told}, the others are assumed; {assumed}")
     if host and machine.name != host:
         yield Notice("other_host", f"the prices are those of {machine.name}, this host is {host}")
         kind, _, kernel = host.rpartition("-")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from calibration.machine_file import LITERATURE
 from experiments.aftermath import aftermath_lines
 from experiments.headline import duration, job_headline, pool, size, words_of, worst_of
 
@@ -124,7 +125,8 @@ def machine_lines(document: Document) -> Iterator[str]:
     """Which machine file the numbers rest on."""
     machine = document["machine"]
     yield f"machine file: {machine['name']} ({machine['origin']}), noise floor {machine['noise_floor'] * 100:.2g} %"
-    yield f"  measured on kernel {machine['kernel'] or 'unknown'}, {machine['cpu'] or 'an unknown CPU'}"
+    how = "from published figures for" if machine["kind"] == LITERATURE else "measured on"
+    yield f"  {how} kernel {machine['kernel'] or 'unknown'}, {machine['cpu'] or 'an unknown CPU'}"
     yield f"  {machine['file']}"
 
 

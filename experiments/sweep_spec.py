@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from calibration.capture.parent_file import read_parent
 from calibration.capture.synthetic import C_PROGRAM
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from experiments.axes import RANGE_ENDS, REMEDY, SAMPLED, Axis, Range, axis_of, refused
 from experiments.constraints import constraint
 from experiments.scenarios import DEFAULT_PARENT, mechanisms_of
@@ -144,13 +144,7 @@ def _document(given: Mapping[str, Any], where: str) -> _Document:
     try:
         return _Document.model_validate(given)
     except ValidationError as error:
-        found = [
-            each for each in error.errors(include_url=False, include_input=False) if "list[any]" not in each["loc"]
-        ]
-        first = next((each for each in found if each["loc"] == ("schema",)), found[0])
-        key = ".".join(str(part) for part in first["loc"] if part not in ("Range", "list[any]"))
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise BadInput(f"{where}: {key}" if key else where, f"{first['msg']}{more}", REMEDY) from error
+        raise unfit(where, error, REMEDY, union=("Range", "list[any]")) from error
 
 
 def _settle(sweep: Sweep, document: _Document) -> None:

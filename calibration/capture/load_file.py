@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from calibration.capture.description import MAX_THREADS, Size
-from calibration.capture.parent_file import unfit
 from calibration.capture.proc_files import read_bytes
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from model.locality import Locality
 from model.scenario import Load, Mutators
 from model.units import NS_PER_MS, NS_PER_S, NS_PER_US, pages_of
@@ -76,7 +75,7 @@ def read_load(path: str | Path) -> Load:
     try:
         described = LoadDescription.model_validate(tomllib.loads(read_bytes(path).decode("utf-8")))
     except ValidationError as error:
-        raise unfit(path, error) from error
+        raise unfit(str(path), error, "correct the file") from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(str(path), f"no TOML: {error}", "correct the line") from error
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -16,7 +16,7 @@ from calibration.capture.description import ParentDescription, described_process
 from calibration.capture.proc_files import read_bytes
 from calibration.capture.procfs import ASSUMED_CONTIGUOUS
 from calibration.capture.snapshot import parse_snapshot, snapshot_text
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from model.process import Process
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "experiments" / "parents"
@@ -51,7 +51,7 @@ def _parse(path: Path) -> Process:
     try:
         return parse(text)
     except ValidationError as error:
-        raise unfit(path, error) from error
+        raise unfit(str(path), error, "correct the file") from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(str(path), f"neither TOML nor JSON: {error}", "correct the line") from error
     except (ValueError, RecursionError) as error:
@@ -72,17 +72,6 @@ def _contents(path: Path) -> bytes:
 def _parse_description(text: bytes) -> Process:
     document = tomllib.loads(text.decode("utf-8"))
     return described_process(ParentDescription.model_validate(document), assumed_contiguous=ASSUMED_CONTIGUOUS)
-
-
-def unfit(path: Path, error: ValidationError) -> BadInput:
-    """The first finding with its key, as `vma[3].size`."""
-    first, *others = error.errors(include_url=False, include_input=False)
-    key = ""
-    for part in first["loc"]:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    more = f", and {len(others)} more" if others else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return BadInput(f"{path}: {key}" if key else str(path), f"{message}{more}", "correct the file")
 
 
 def write_snapshot(process: Process, path: Path) -> None:

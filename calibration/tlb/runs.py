@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from calibration.build import Builder
 from calibration.capture.host import fingerprint, host_facts
 from calibration.capture.parent_file import write_atomically
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from calibration.quantiles import quantile
 from calibration.run_bench import BenchError, BenchUnavailableError, run_bench
 
@@ -202,9 +202,7 @@ def read_runs_file(path: Path) -> TlbRuns:
     except OSError as error:
         raise BadInput(str(path), f"cannot be read: {error.strerror or error}", "give a stored measurement") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path}: {key}" if key else str(path), first["msg"], "measure again") from error
+        raise unfit(str(path), error, "measure again") from error
     rows = tuple(TlbRow(each.bench, tuple(each.args.items()), tuple(each.ns)) for each in read.rows)
     head = read.model_dump(exclude={"schema_name", "rows", "unavailable"})
     return TlbRuns(**head, rows=rows, unavailable=tuple(read.unavailable))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 
 DIRECTORY = Path(__file__).parent / "catalogue"
 PARTS = ("calls", "fork", "vfork", "exec", "performance", "failures", "usage", "exercises")
@@ -112,16 +112,11 @@ def read_part(path: Path) -> list[Claim]:
     """
     try:
         part = PartText.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise unfit(str(path), error, "restore the file") from error
     except (OSError, ValueError) as error:
-        raise BadInput(str(path), _first(error), "restore the file") from error
+        raise BadInput(str(path), str(error), "restore the file") from error
     return [_claim(part.section, each) for each in part.claim]
-
-
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-    return str(error)
 
 
 def _claim(section: str, each: ClaimText) -> Claim:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calibration.build import Builder
 from calibration.capture.host import fingerprint, host_facts
-from calibration.errors import BadInput
+from calibration.errors import BadInput, unfit
 from calibration.quantiles import quantile
 from experiments.claims.programs import AUDIT, LOADERS, Output, run_program
 
@@ -115,9 +115,7 @@ def read_measured(path: Path = STORED) -> Measurements:
     try:
         return Measurements.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        found = error.errors()[0]
-        why = f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-        raise BadInput(str(path), why, "restore the file or measure again") from error
+        raise unfit(str(path), error, "restore the file or measure again") from error
     except OSError as error:
         raise BadInput(str(path), error.strerror or str(error), "restore the file or measure again") from error
 

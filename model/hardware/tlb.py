@@ -14,9 +14,6 @@ from math import exp, expm1, inf, log
 
 from model.machine import Machine
 
-DYNAMIC_ASIDS = 6
-"""Address spaces whose entries Linux keeps on a CPU: TLB_NR_DYN_ASIDS of arch/x86/include/asm/tlbflush.h."""
-
 
 @dataclass(frozen=True, slots=True)
 class Touched:
@@ -33,7 +30,6 @@ class Tlb:
     Attributes:
         first_small, first_huge: entries of the first level for 4 KiB pages and pmd mappings.
         second: entries of the second level, which both share.
-        asids: address spaces whose entries outlive a switch to another one (PCID); 1: none but the running one.
         fractured: whether a pmd mapping is held in pieces of 4 KiB, since the hypervisor backs it with such pages.
         page_flush_empties: how much of the TLB a flush of one page takes with it: 0, or 1 where it is as a full one.
     """
@@ -41,13 +37,12 @@ class Tlb:
     first_small: float = inf
     first_huge: float = inf
     second: float = inf
-    asids: int = DYNAMIC_ASIDS
     fractured: bool = False
     page_flush_empties: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.first_small, self.first_huge, self.second) <= 0 or self.asids < 1:
-            raise ValueError("a TLB has entries, and room for one address space")
+        if min(self.first_small, self.first_huge, self.second) <= 0:
+            raise ValueError("a TLB has entries")
         if not 0.0 <= self.page_flush_empties <= 1.0:
             raise ValueError("page_flush_empties is a share")
 
@@ -95,10 +90,6 @@ class Tlb:
         """Additional page walks a reference where the TLB is flushed once in `every` references; 0 if never."""
         return self.refill_misses(touched, every) / every if 0.0 < every < inf else 0.0
 
-    def kept_after_switch(self, others: int) -> bool:
-        """Whether an address space finds its entries again after `others` other ones have run on this CPU."""
-        return others < self.asids
-
 
 def _distinct(touched: Sequence[Touched], references: float) -> float:
     """Expected distinct pages among so many references."""
@@ -109,13 +100,12 @@ def _distinct(touched: Sequence[Touched], references: float) -> float:
 
 def tlb_of(machine: Machine) -> Tlb:
     """The TLB that calibration found, from the machine's facts `tlb_first_entries`, `tlb_first_huge_entries`,
-    `tlb_entries`, `tlb_asids`, `tlb_fractured`, `tlb_page_flush_empties`; what was not measured bounds nothing."""
+    `tlb_entries`, `tlb_fractured`, `tlb_page_flush_empties`; what was not measured bounds nothing."""
     facts = machine.facts
     return Tlb(
         first_small=machine.fact("tlb_first_entries"),
         first_huge=machine.fact("tlb_first_huge_entries"),
         second=machine.fact("tlb_entries"),
-        asids=int(facts.get("tlb_asids", DYNAMIC_ASIDS)),
         fractured=bool(facts.get("tlb_fractured", 0.0)),
         page_flush_empties=min(1.0, facts.get("tlb_page_flush_empties", 0.0)),
     )

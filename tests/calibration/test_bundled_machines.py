@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from calibration.machine_file import bundled_machines
+from calibration.literature import measured_machines
 from experiments.cli import main as cli
 
 
-@pytest.mark.parametrize("name", bundled_machines())
-def test_a_bundled_machine_agrees_with_its_samples(name: str) -> None:
-    assert cli.main(["check", "--machine", name, "--json"]) == 0, "1: something deviates; 2: nothing was compared"
+@pytest.mark.parametrize("path", [file.path for file in measured_machines()])
+def test_a_bundled_machine_agrees_with_its_samples(path: Path) -> None:
+    assert cli.main(["check", "--machine", str(path), "--json"]) == 0, "1: something deviates; 2: nothing was compared"

@@ -94,12 +94,6 @@ def test_the_closed_form_agrees_with_a_simulated_tlb(pages: int) -> None:
     assert walks / runs == pytest.approx(expected, rel=0.02)
 
 
-def test_pcids_keep_as_many_address_spaces_as_there_are() -> None:
-    assert Tlb(asids=6).kept_after_switch(5)
-    assert not Tlb(asids=6).kept_after_switch(6)
-    assert not Tlb(asids=1).kept_after_switch(1)
-
-
 def test_a_machine_that_was_not_measured_bounds_nothing() -> None:
     tlb = tlb_of(Machine(name="unknown"))
     assert tlb.second == inf
@@ -107,7 +101,7 @@ def test_a_machine_that_was_not_measured_bounds_nothing() -> None:
     assert tlb_of(Machine(name="m", facts={"tlb_entries": 1500.0, "tlb_page_flush_empties": 1.0})).second == 1500.0
 
 
-@pytest.mark.parametrize("wrong", [{"second": 0.0}, {"asids": 0}, {"page_flush_empties": 1.5}])
+@pytest.mark.parametrize("wrong", [{"second": 0.0}, {"page_flush_empties": 1.5}])
 def test_what_is_no_tlb_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         Tlb(**wrong)  # type: ignore[arg-type]
