@@ -6,14 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from calibration.machine_file import MachineFile, write_machine_file
 from experiments.cli.main import main
+from experiments import compare
 from experiments.compare import comparison, prices, scenarios
 from model.costs import CostTable
 from tests.experiments.plausible import plausible_file
+
+SCHEMA = Path(compare.__file__).parent / "schemas" / "comparison.json"
 
 
 def with_prices(file: MachineFile, factors: dict[str, float]) -> MachineFile:
@@ -45,9 +49,12 @@ def test_noise_of_the_stated_size_is_no_move() -> None:
     names, covariance = file.costs.names, file.costs.covariance
     assert covariance is not None
     mean = np.array([file.costs.ns[name] for name in names])
+    errors = np.sqrt(np.diag(covariance))  # variances span nine orders of magnitude: drawn in standard errors
+    root = np.linalg.cholesky(covariance / np.outer(errors, errors))
     alarms = 0
     for seed in range(20):
-        drawn = np.maximum(np.random.default_rng(seed).multivariate_normal(mean, covariance, size=2), 0.0)
+        normal = np.random.default_rng(seed).normal(size=(2, len(names)))
+        drawn = np.maximum(mean + errors * (normal @ root.T), 0.0)
         pair = [
             replace(file, costs=replace(file.costs, ns=dict(zip(names, map(float, each), strict=True))))
             for each in drawn
@@ -82,7 +89,7 @@ def test_the_command_prints_a_document_or_a_narrow_table(tmp_path: Path, capsys:
     write_machine_file(with_prices(plausible_file(), {"copy_pte_table": 1.0, "copy_table": 2.0}), Path(paths[1]))
     assert main(["compare", *paths, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["schema"] == "spawncost.comparison/1"
+    jsonschema.validate(document, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert [each["cost"] for each in document["costs"] if each["moved"]] == ["copy_table"]
     assert main(["compare", *paths]) == 0
     text = capsys.readouterr().out
