@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from calibration.capture.elf import capture_elf
 from calibration.capture.host import HostFacts, fingerprint, host_facts
 from calibration.capture.procfs import capture_process
 from calibration.capture.snapshot import snapshot_text
+from calibration.check import stored_samples
 from calibration.errors import BadInput
 from calibration.machine_file import (
     BUNDLED,
@@ -68,6 +69,7 @@ def calibrate(
     samples: Path | None = None,
     passes: int = 1,
     base: str = BUNDLED,
+    more: Mapping[str, int] | None = None,
 ) -> Calibration:
     """Measure, fit and write.
 
@@ -81,9 +83,11 @@ def calibrate(
             changes over hours: passes far apart (`samples` of the first, one pass more) see it quiet once.
         base: the machine file from which is inherited what was not reached; NOTHING: none, as for a file that is to
             stand for itself.
+        more: of these rows alone so many processes more than the samples hold, as `advise-measurement` has them; 0: as
+            many as the plan has. Without `samples` those of this host's own machine file are gone on with.
 
     Raises:
-        BadInput: no compiler, no room, no such base, or nothing that can be fitted.
+        BadInput: no compiler, no room, no such base or row, or nothing that can be fitted.
     """
     inherited = base_file(base)
     facts = host_facts(date=date)
@@ -91,8 +95,10 @@ def calibrate(
     path = out if out is not None else user_directory() / f"{name}.toml"
     check_writable(path)
     folder = path.parent if out is not None else samples_directory()
+    if samples is None and more is not None and (user_directory() / f"{name}.toml").is_file():
+        samples = stored_samples(find_machine())[0]
     samples = samples or folder / f"{run_name(name, date, quick=quick)}.jsonl"
-    rows = [row for row in planned_rows() if row.quick or not quick]
+    rows = [row for row in planned_rows() if row.quick or not quick] if more is None else rows_beyond(more, samples)
     for done in range(1, passes + 1):
         wanted = [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in rows]
         measure(wanted, samples, quick=quick, facts=facts, progress=progress)
@@ -103,6 +109,22 @@ def calibrate(
     assembled = with_tick(with_tlb(assembled), facts)
     write_machine_file(assembled.file, path)
     return Calibration(path=path, samples=samples, assembled=assembled)
+
+
+def rows_beyond(more: Mapping[str, int], samples: Path) -> list[PlannedRow]:
+    """Rows of the plan with processes beyond those that a file of samples holds; 0: as many as the plan has.
+
+    Raises:
+        BadInput: none, or a row that the plan does not have.
+    """
+    plan = {row.row.name: row for row in planned_rows()}
+    unknown = next((name for name in more if name not in plan), None)
+    if unknown is not None or not more:
+        what = "there is no such row" if unknown else "it names no row"
+        raise BadInput(f"--rows {unknown or ''}".strip(), what, "`make docs` lists them in build/docs/plan.md")
+    there = read_runs(samples).kept() if samples.exists() else {}
+    wanted = {name: len(there.get(name, ())) + (extra or plan[name].row.processes) for name, extra in more.items()}
+    return [replace(plan[name], row=replace(plan[name].row, processes=count)) for name, count in wanted.items()]
 
 
 def with_tlb(assembled: Assembled, folders: Sequence[Path] = (DATA,)) -> Assembled:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from calibration.errors import BadInput
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -21,18 +23,40 @@ def register(app: typer.Typer) -> None:
         resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
         passes: Annotated[int, typer.Option(min=1, max=20, help="Times that all is measured, each up to 5 min.")] = 1,
         base: Annotated[str, typer.Option(help="Where what is not reached is inherited from, or `none`.")] = "bundled",
+        rows: Annotated[
+            str | None, typer.Option(metavar="FILE|-", help="More of these alone: advise-measurement's JSON, or names.")
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> None:
         """Measure this machine, fit its prices, and write its machine file."""
         from calibration.calibrate import calibrate as run
 
         date = datetime.now(UTC).isoformat(timespec="minutes")
-        done = run(out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base)
+        more = rows_asked(rows) if rows is not None else None
+        done = run(
+            out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base, more=more
+        )
         document = _document(done)
         if as_json:
             print(json.dumps(document, indent=1))
         else:
             print(_text(document))
+
+
+def rows_asked(given: str) -> dict[str, int]:
+    """Processes by row: those of an advice, or 0 for each name of a list. Raises BadInput."""
+    try:
+        text = sys.stdin.read() if given == "-" else Path(given).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "is no text in UTF-8"
+        raise BadInput(f"--rows {given}", why, "give a file, or - for standard input") from error
+    if not text.lstrip().startswith("{"):
+        return dict.fromkeys(text.split(), 0)
+    try:
+        return {str(step["row"]): int(step["processes"]) for step in json.loads(text)["steps"]}
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "give what `spawncost advise-measurement --json` prints"
+        raise BadInput(f"--rows {given}", "is no advice", remedy) from error
 
 
 class _Progress:

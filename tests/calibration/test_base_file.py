@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from calibration import machine_file
-from calibration.calibrate import NOTHING, base_file
+from calibration.calibrate import NOTHING, base_file, rows_beyond
 from calibration.errors import BadInput
+from calibration.plan import planned_rows
+from calibration.samples import Run, Sample, SampleWriter, append_run
 from experiments.cli import main as cli
+from experiments.cli.calibrate import rows_asked
 from tests.experiments.plausible import OTHER_HOST, write_plausible
 
 
@@ -36,3 +39,44 @@ def test_an_unknown_base_is_refused_before_anything_is_measured(
     assert cli.main(["calibrate", "--base", "nosuch", "--out", str(tmp_path / "out.toml")]) == 2
     assert "nosuch" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def samples_of(path: Path, processes: int) -> Path:
+    with SampleWriter(path, {}) as writer:
+        for process in range(processes):
+            run = Run(
+                row="syscall", bench="null_syscall", args=(), process=process, round=0, pinned=True, pass_="quiet",
+                header={}, samples=(Sample(rep=0, value_ns=100.0),),
+            )  # fmt: skip
+            append_run(writer, run)
+    return path
+
+
+def test_rows_that_were_advised_are_measured_beyond_what_there_is(tmp_path: Path) -> None:
+    path = samples_of(tmp_path / "s.jsonl", 4)
+    planned = {row.row.name: row.row.processes for row in planned_rows()}
+    found = {row.row.name: row.row.processes for row in rows_beyond({"syscall": 3, "vfork": 5, "clock": 0}, path)}
+    assert found == {"syscall": 7, "vfork": 5, "clock": planned["clock"]}
+    assert rows_beyond({"vfork": 2}, tmp_path / "none.jsonl")[0].row.processes == 2
+    for none in ({}, {"nosuch": 1}):
+        with pytest.raises(BadInput, match="--rows"):
+            rows_beyond(none, path)
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("syscall\nvfork clock\n", {"syscall": 0, "vfork": 0, "clock": 0}),
+        ('{"steps": [{"row": "fork-0", "processes": 24, "bench": "fork_touched"}]}', {"fork-0": 24}),
+        ('{"steps": [{"row": "fork-0"}]}', None),
+        ("{", None),
+    ],
+)
+def test_an_advice_or_names_say_what_to_measure(text: str, found: dict[str, int] | None, tmp_path: Path) -> None:
+    path = tmp_path / "advice"
+    path.write_text(text, encoding="utf-8")
+    if found is None:
+        with pytest.raises(BadInput, match="is no advice"):
+            rows_asked(str(path))
+    else:
+        assert rows_asked(str(path)) == found

@@ -169,5 +169,5 @@ def test_a_row_that_never_ended_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["rows"][3]["ns"] = []
     path.write_text(json.dumps(document))
-    with pytest.raises(BadInput, match=r"rows\.3\.ns"):
+    with pytest.raises(BadInput, match=r"rows\[3\]\.ns"):
         read_runs_file(path)

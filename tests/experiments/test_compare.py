@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from calibration.machine_file import MachineFile, write_machine_file
-from experiments.cli.main import main
 from experiments import compare
+from experiments.cli.main import main
 from experiments.compare import comparison, prices, scenarios
 from model.costs import CostTable
 from tests.experiments.plausible import plausible_file
