@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -13,6 +14,7 @@ from typing import Any
 from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
+from calibration.quality import rows_apart
 from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, run_bench
 from calibration.samples import Row, Run, Sample, SampleWriter, append_run, read_runs
 from calibration.settings import folio_settings_kept
@@ -85,6 +87,7 @@ def measure_rows(
         pairs = _prepare(session, rows, out, seed)
         _look_at(session, rows, out, capture, capture_target)
         _rounds(session, pairs)
+        _rounds(session, _once_more(session, rows, out))
 
 
 def _prepare(session: _Session, rows: Sequence[Row], out: Path, seed: int) -> list[tuple[Row, int]]:
@@ -162,6 +165,21 @@ def _rounds(session: _Session, pairs: Sequence[tuple[Row, int]]) -> None:
             return
         if not quiet and not session.out_of_time():
             _one_round(session, iter(tuple(taken)), again=True)
+
+
+def _once_more(session: _Session, rows: Sequence[Row], out: Path) -> list[tuple[Row, int]]:
+    """With time left: half as many processes again of the pinned rows whose halves differ, the worst first."""
+    if session.out_of_time():
+        return []
+    kept = read_runs(out).kept()
+    planned = {row.name: row for row in rows if row.pinned}
+    found: list[tuple[Row, int]] = []
+    for name in rows_apart({name: runs for name, runs in kept.items() if name in planned}):
+        row, there = planned[name], len(kept[name])
+        if there < 1.5 * row.processes:
+            found += [(row, there + i) for i in range(math.ceil(row.processes / 2))]
+    session.total += len(found)
+    return found
 
 
 def _for_a_while(waiting: Iterator[tuple[Row, int]], taken: list[tuple[Row, int]]) -> Iterator[tuple[Row, int]]:

@@ -6,11 +6,14 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calibration.errors import BadInput
+
+if TYPE_CHECKING:
+    from calibration.calibrate import Calibration
 
 
 def register(app: typer.Typer) -> None:
@@ -26,21 +29,39 @@ def register(app: typer.Typer) -> None:
         rows: Annotated[
             str | None, typer.Option(metavar="FILE|-", help="More of these alone: advise-measurement's JSON, or names.")
         ] = None,
+        refit: Annotated[
+            str | None, typer.Option(metavar="NAME|FILE", help="Measure nothing: fit that file's samples again.")
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> None:
         """Measure this machine, fit its prices, and write its machine file."""
         from calibration.calibrate import calibrate as run
 
+        if refit is not None:
+            _print(_refitted(refit, out), as_json=as_json)
+            return
         date = datetime.now(UTC).isoformat(timespec="minutes")
         more = rows_asked(rows) if rows is not None else None
         done = run(
-            out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base, more=more
-        )
-        document = _document(done)
-        if as_json:
-            print(json.dumps(document, indent=1))
-        else:
-            print(_text(document))
+            out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base, more=more,
+            complain=lambda each: print(f"spawncost: warning: {each}", file=sys.stderr),
+        )  # fmt: skip
+        _print(done, as_json=as_json)
+
+
+def _print(done: Calibration, *, as_json: bool) -> None:
+    document = _document(done)
+    print(json.dumps(document, indent=1) if as_json else _text(document))
+
+
+def _refitted(machine: str, out: Path | None) -> Calibration:
+    """A machine file's samples fitted again, into that file unless another one is named."""
+    from calibration.calibrate import refit
+    from calibration.machine_file import find_machine
+
+    file = find_machine(machine)
+    assert file.path is not None
+    return refit(file, out if out is not None else file.path)
 
 
 def rows_asked(given: str) -> dict[str, int]:
@@ -79,11 +100,9 @@ class _Progress:
         print(f"\r\x1b[K{done}/{total} {what}{left}", end="", file=sys.stderr, flush=True)
 
 
-def _document(done: object) -> dict[str, object]:
-    from calibration.calibrate import Calibration
+def _document(done: Calibration) -> dict[str, object]:
     from calibration.quantiles import quantile
 
-    assert isinstance(done, Calibration)
     errors = [abs(each.error) for each in done.assembled.held_out]
     machine, costs = done.assembled.file.machine, done.assembled.file.costs
     return {
@@ -96,6 +115,7 @@ def _document(done: object) -> dict[str, object]:
         "rank": done.assembled.fit.rank,
         "confounded": list(done.assembled.fit.confounded),
         "noise_floor": machine.noise_floor,
+        "complaints": [{"what": each.what, "remedy": each.remedy} for each in done.complaints],
         "held_out": {
             "rows": len(errors),
             "median_error": quantile(errors, 0.5) if errors else None,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.errors import BadInput
 from calibration.observations import observations
-from calibration.quality import halves_apart, judge, noise_floor, rows_apart
+from calibration.quality import halves_apart, noise_floor, rows_apart
 from calibration.quantiles import process_values, quantile, row_value
 from calibration.samples import SCHEMA, Run, Sample, SampleWriter, append_run, read_runs
 from model.rules import Rules
@@ -152,7 +152,6 @@ def test_warm_ups_do_not_count() -> None:
 
 def test_a_milestone_that_was_not_taken_has_no_value() -> None:
     assert process_values([make_run(0, [5.0])], "main") == []
-    assert not judge([make_run(0, [5.0])], "main").usable
 
 
 @given(st.lists(st.lists(TIMES, min_size=1, max_size=9), min_size=2, max_size=12), st.floats(1.5, 100))
@@ -178,17 +177,6 @@ def test_equal_halves_are_not_apart_and_unequal_ones_are() -> None:
     assert math.isnan(halves_apart(same[:3], "call"))
     assert rows_apart({"same": same, "odd": odd}) == {"odd": pytest.approx(math.log(1.1))}
     assert noise_floor({"same": same, "odd": odd}) == pytest.approx(math.log(1.1) / 2)
-
-
-@pytest.mark.parametrize(
-    "values, why",
-    [([100.0] * 5, ""), ([100.0], "1 of at least 2"), ([100.0, 101.0, 300.0, 310.0, 320.0], "disturbed")],
-)
-def test_a_row_is_judged(values: list[float], why: str) -> None:
-    verdict = judge([make_run(i, [ns]) for i, ns in enumerate(values)], "call")
-    assert verdict.usable == (not why)
-    assert why in verdict.why
-    assert verdict.processes == len(values)
 
 
 @pytest.mark.parametrize("lost_ns, found", [(0.0, 0), (5e3, 1)])
