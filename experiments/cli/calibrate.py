@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         date = datetime.now(UTC).isoformat(timespec="minutes")
         more = rows_asked(rows) if rows is not None else None
         done = run(
-            out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base, more=more,
+            out=out, quick=quick, date=date, progress=TimeLeft(), samples=resume, passes=passes, base=base, more=more,
             complain=lambda each: print(f"spawncost: warning: {each}", file=sys.stderr),
         )  # fmt: skip
         _print(done, as_json=as_json)
@@ -80,7 +80,7 @@ def rows_asked(given: str) -> dict[str, int]:
         raise BadInput(f"--rows {given}", "is no advice", remedy) from error
 
 
-class _Progress:
+class TimeLeft:
     """Progress with the time left, on stderr: one line that is written over, or nothing if nobody watches."""
 
     def __init__(self) -> None:

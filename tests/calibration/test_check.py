@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from calibration import remeasure
+from calibration.capture.host import fingerprint, host_facts
 from calibration.check import Check, check_samples, relative_errors, residuals, stored_samples
 from calibration.errors import BadInput
 from calibration.fit import interval_bill
@@ -207,3 +209,23 @@ def test_the_command_says_by_its_status_what_it_found(tmp_path: Path, capsys: py
     captured = capsys.readouterr()
     assert not captured.out
     assert captured.err.startswith("spawncost: error: ")
+
+
+def test_measured_now_is_held_against_a_file_of_this_host_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Measuring is left out: the stored samples stand for what was measured."""
+    file, _ = stored()
+    here = fingerprint(host_facts())
+    kind, _, kernel = here.rpartition("-")
+
+    def measured(rows: object, samples: Path, **more: object) -> None:
+        samples.write_bytes(stored_samples(file)[0].read_bytes())
+
+    monkeypatch.setattr(remeasure, "measure", measured)
+    for name in (here, f"{kind}-4.18.0"):
+        own = replace(file, machine=replace(file.machine, name=name))
+        found = remeasure.check_measured(own)
+        assert found.samples == "measured now"
+        assert len(found.rows) > 200
+        assert not found.failed
+    with pytest.raises(BadInput, match="this host is"):
+        remeasure.check_measured(replace(file, machine=replace(file.machine, name=f"other-1-2-bare-{kernel}")))
