@@ -15,7 +15,7 @@ from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
 from calibration.quality import rows_apart
-from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, run_bench
+from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, remove_left, run_bench
 from calibration.samples import Row, Run, Sample, SampleWriter, append_run, read_runs
 from calibration.settings import folio_settings_kept
 from calibration.targets import build_target, target_of
@@ -76,6 +76,7 @@ def measure_rows(
     if len({row.name for row in rows}) != len(rows):
         raise BadInput("rows", "two rows have one name", "name each row once")
     deadline_s = time.monotonic() + budget_s
+    remove_left()
     builder = builder if builder is not None else Builder()
     benches = builder.benches(row.bench for row in rows)
     cpu = max(os.sched_getaffinity(0))
