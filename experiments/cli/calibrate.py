@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from calibration.calibrate import Calibration
 
 
+THOROUGH = 3
+"""Passes: what neighbours leave of a shared cache changes within minutes."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -23,6 +27,7 @@ def register(app: typer.Typer) -> None:
     def calibrate(
         out: Annotated[Path | None, typer.Option(help="Machine file to write; default: this host's own.")] = None,
         quick: Annotated[bool, typer.Option("--quick", help="Within a minute; the rest is inherited.")] = False,
+        thorough: Annotated[bool, typer.Option("--thorough", help="Three passes, 15 minutes.")] = False,
         resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
         passes: Annotated[int, typer.Option(min=1, max=20, help="Times that all is measured, each up to 5 min.")] = 1,
         base: Annotated[str, typer.Option(help="Where what is not reached is inherited from, or `none`.")] = "bundled",
@@ -41,6 +46,9 @@ def register(app: typer.Typer) -> None:
             _print(_refitted(refit, out), as_json=as_json)
             return
         date = datetime.now(UTC).isoformat(timespec="minutes")
+        if quick and thorough:
+            raise BadInput("--quick", "it is the opposite of --thorough", "give one of them")
+        passes = max(passes, THOROUGH) if thorough else passes
         more = rows_asked(rows) if rows is not None else None
         done = run(
             out=out, quick=quick, date=date, progress=TimeLeft(), samples=resume, passes=passes, base=base, more=more,

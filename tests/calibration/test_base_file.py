@@ -40,6 +40,7 @@ def test_an_unknown_base_is_refused_before_anything_is_measured(
         base_file("nosuch")
     assert cli.main(["calibrate", "--base", "nosuch", "--out", str(tmp_path / "out.toml")]) == 2
     assert "nosuch" in capsys.readouterr().err
+    assert cli.main(["calibrate", "--quick", "--thorough", "--out", str(tmp_path / "out.toml")]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
