@@ -1,6 +1,7 @@
 # make predict   the main job: what a JVM of 4 GiB pays to start another program
 # make test      lint, types, layers, tests
-# make stress    what takes minutes: a sweep killed at 20 instants, the memory of one of a million points
+# make stress    what takes an hour: a sweep and a calibration killed at 20 instants each, a million points, every price
+#                seeded wrong, a hundred resamples
 # make questions what the model was built to answer, in words
 # make renew     after a calibration: derive the machine files from the literature, accept the answers of now, store the
 #                outputs of the notebooks
@@ -35,7 +36,8 @@ test: lint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 stress: $(DEV)
-	@SPAWNCOST_KILLS=20 SPAWNCOST_POINTS=1000000 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/experiments/test_sweep_killed.py
+	@SPAWNCOST_KILLS=20 SPAWNCOST_POINTS=1000000 SPAWNCOST_RESAMPLES=100 $(BIN)/python -m pytest $(PYTEST_ARGS) \
+	  tests/experiments/test_sweep_killed.py tests/calibration/test_check.py tests/calibration/test_killed.py
 
 lint: $(DEV)
 	@$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from calibration.capture.host import HostFacts, fingerprint, host_facts
 from calibration.capture.procfs import capture_process
 from calibration.capture.snapshot import snapshot_text
 from calibration.check import stored_samples
+from calibration.complaints import Complaint, before_it, beside_it, ticks, within
 from calibration.errors import BadInput
 from calibration.machine_file import (
     BUNDLED,
     MachineFile,
     bundled_machines,
     find_machine,
+    read_machine_file,
     user_directory,
     write_machine_file,
 )
@@ -28,13 +30,14 @@ from calibration.measure import measure_rows
 from calibration.plan import PlannedRow, planned_rows
 from calibration.runtimes import measure_runtimes
 from calibration.samples import homeless, read_runs
+from calibration.settings import calibrating
 from calibration.tlb.geometry import fit_geometry
 from calibration.tlb.runs import DATA, read_runs_file, stored_runs
 
 QUICK_S, FULL_S = 60.0, 300.0
-"""Budgets of a pass; measuring ends early enough for the runtimes' rows and the fit."""
 NOTHING = "none"
 """Base of a machine file that inherits nothing."""
+"""Budgets of the contract; measuring ends early enough for the runtimes' rows and the fit."""
 RESERVE_S = {True: 22.0, False: 60.0}
 """Of the budget, what is kept for the live runtimes, the fit and the files."""
 Progress = Callable[[int, int, str], None]
@@ -42,11 +45,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a calibration left: the machine file's path, the samples, and what they were made into."""
+    """What a calibration left: the machine file's path, the samples, what they were made into, why to trust it less."""
 
     path: Path
     samples: Path
     assembled: Assembled
+    complaints: tuple[Complaint, ...] = ()
 
 
 def run_name(name: str, date: str, *, quick: bool) -> str:
@@ -70,6 +74,7 @@ def calibrate(
     passes: int = 1,
     base: str = BUNDLED,
     more: Mapping[str, int] | None = None,
+    complain: Callable[[Complaint], None] = lambda complaint: None,
 ) -> Calibration:
     """Measure, fit and write.
 
@@ -85,6 +90,7 @@ def calibrate(
             stand for itself.
         more: of these rows alone so many processes more than the samples hold, as `advise-measurement` has them; 0: as
             many as the plan has. Without `samples` those of this host's own machine file are gone on with.
+        complain: called with each reason to trust the result less, as soon as it is seen.
 
     Raises:
         BadInput: no compiler, no room, no such base or row, or nothing that can be fitted.
@@ -94,21 +100,57 @@ def calibrate(
     name = fingerprint(facts)
     path = out if out is not None else user_directory() / f"{name}.toml"
     check_writable(path)
+    samples = samples or (_own_samples(name) if more is not None else None)
     folder = path.parent if out is not None else samples_directory()
-    if samples is None and more is not None and (user_directory() / f"{name}.toml").is_file():
-        samples = stored_samples(find_machine())[0]
     samples = samples or folder / f"{run_name(name, date, quick=quick)}.jsonl"
     rows = [row for row in planned_rows() if row.quick or not quick] if more is None else rows_beyond(more, samples)
-    for done in range(1, passes + 1):
-        wanted = [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in rows]
-        measure(wanted, samples, quick=quick, facts=facts, progress=progress)
+    complaints: list[Complaint] = []
+
+    def note(found: Iterable[Complaint]) -> None:
+        for each in found:
+            complaints.append(each)
+            complain(each)
+
+    with calibrating() as alone:
+        note(before_it(facts, alone=alone))
+        since = ticks()
+        for done in range(1, passes + 1):
+            wanted = [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in rows]
+            measure(wanted, samples, quick=quick, facts=facts, progress=progress)
+        note(beside_it(facts, host_facts(date=date), since, ticks()))
     progress(0, 1, "fitting")
-    assembled = assemble(
-        read_runs(samples), provenance=provenance_of(samples, facts, date), name=name, base=inherited
-    )  # fmt: skip
-    assembled = with_tick(with_tlb(assembled), facts)
+    found = read_runs(samples)
+    note(within(found))
+    provenance = provenance_of(samples, facts, date) | {"complaints": [each.what for each in complaints]}
+    assembled = with_tick(with_tlb(assemble(found, provenance=provenance, name=name, base=inherited)), facts)
     write_machine_file(assembled.file, path)
-    return Calibration(path=path, samples=samples, assembled=assembled)
+    return Calibration(path=path, samples=samples, assembled=assembled, complaints=tuple(complaints))
+
+
+def _own_samples(name: str) -> Path | None:
+    """The samples of this host's own machine file, if it was calibrated before."""
+    own = user_directory() / f"{name}.toml"
+    return stored_samples(read_machine_file(own))[0] if own.is_file() else None
+
+
+def refit(file: MachineFile, out: Path) -> Calibration:
+    """Fit the stored samples of a machine file again, measuring nothing, as after a change of the model; and write it.
+
+    What the samples do not tell, such as the TLB's geometry, stays.
+
+    Raises:
+        BadInput: its samples are nowhere to be found, or `out` cannot be written.
+    """
+    check_writable(out)
+    samples = stored_samples(file)[0]
+    found = {"residuals", "errors"}
+    provenance = {name: value for name, value in file.provenance.items() if name not in found}
+    assembled = assemble(read_runs(samples), provenance=provenance, name=file.machine.name)
+    machine = assembled.file.machine
+    machine = replace(machine, facts={**file.machine.facts, **machine.facts})
+    assembled = with_tlb(replace(assembled, file=replace(assembled.file, machine=machine)))
+    write_machine_file(assembled.file, out)
+    return Calibration(path=out, samples=samples, assembled=assembled)
 
 
 def rows_beyond(more: Mapping[str, int], samples: Path) -> list[PlannedRow]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from calibration.errors import BadInput
 from calibration.fit import Fit, covariance_of, design_matrix, fit, row_weights, solve, unit_costs
 from calibration.machine_file import MachineFile
-from calibration.observations import OUTER, Observation, observations, process_differences
+from calibration.observations import Observation, observations, outer_of, process_differences
 from calibration.quantiles import quantile
 from calibration.samples import Run, SampleFile
 
@@ -185,7 +185,10 @@ def bootstrap_prices(found: Fit, samples: SampleFile, bootstraps: int, seed: int
             name = each.row.row.name
             if name not in drawn:
                 drawn[name] = dice.choices(kept[name], k=len(kept[name]))
-        values = [quantile(process_differences(drawn[each.row.row.name], each.begin, each.end), OUTER) for each in rows]
+        values = [
+            quantile(process_differences(drawn[each.row.row.name], each.begin, each.end), outer_of(each.row))
+            for each in rows
+        ]
         prices.append(solve(counts / np.array(values)[:, None], weights, np.ones(len(rows)))[0])
     return np.array(prices)
 

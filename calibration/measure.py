@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import time
@@ -15,7 +16,8 @@ from calibration.beside import one_cpu_left
 from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
-from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, run_bench
+from calibration.quality import rows_apart
+from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, remove_left, run_bench
 from calibration.samples import Row, Run, Sample, SampleWriter, append_run, read_runs
 from calibration.settings import folio_settings_kept
 from calibration.targets import build_target, target_of
@@ -76,6 +78,7 @@ def measure_rows(
     if len({row.name for row in rows}) != len(rows):
         raise BadInput("rows", "two rows have one name", "name each row once")
     deadline_s = time.monotonic() + budget_s
+    remove_left()
     builder = builder if builder is not None else Builder()
     benches = builder.benches(row.bench for row in rows)
     cpu = max(os.sched_getaffinity(0))
@@ -87,6 +90,7 @@ def measure_rows(
         pairs = _prepare(session, rows, out, seed)
         _look_at(session, rows, out, capture, capture_target)
         _rounds(session, pairs)
+        _rounds(session, _once_more(session, rows, out))
 
 
 def _prepare(session: _Session, rows: Sequence[Row], out: Path, seed: int) -> list[tuple[Row, int]]:
@@ -164,6 +168,21 @@ def _rounds(session: _Session, pairs: Sequence[tuple[Row, int]]) -> None:
             return
         if not quiet and not session.out_of_time():
             _one_round(session, iter(tuple(taken)), again=True)
+
+
+def _once_more(session: _Session, rows: Sequence[Row], out: Path) -> list[tuple[Row, int]]:
+    """With time left: half as many processes again of the pinned rows whose halves differ, the worst first."""
+    if session.out_of_time():
+        return []
+    kept = read_runs(out).kept()
+    planned = {row.name: row for row in rows if row.pinned}
+    found: list[tuple[Row, int]] = []
+    for name in rows_apart({name: runs for name, runs in kept.items() if name in planned}):
+        row, there = planned[name], len(kept[name])
+        if there < 1.5 * row.processes:
+            found += [(row, there + i) for i in range(math.ceil(row.processes / 2))]
+    session.total += len(found)
+    return found
 
 
 def _for_a_while(waiting: Iterator[tuple[Row, int]], taken: list[tuple[Row, int]]) -> Iterator[tuple[Row, int]]:

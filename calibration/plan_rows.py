@@ -147,13 +147,13 @@ exec-libs-lookups-far: exec_target --target libs --libs 24 --exports 200 --looku
 """
 
 STATES = """
-cold-clone-vm: clone_vm_exit --cold-ms 20 | state quick processes=6
-cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=8
-cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=5
-cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=5
-cold-ptes: fork_touched --pages 49152 --order random --cold-ms 20 | state processes=4 reps=5
-cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=6 milestones=call,main,reaped
-cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=6 milestones=call,main,reaped
+cold-clone-vm: clone_vm_exit --cold-ms 20 | state quick processes=16 reps=3
+cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=20 reps=3
+cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=12 reps=3
+cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=12 reps=3
+cold-ptes: fork_touched --pages 49152 --order random --cold-ms 20 | state processes=6 reps=3
+cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=16 reps=3 milestones=call,main,reaped
+cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=16 reps=3 milestones=call,main,reaped
 order-64k: fork_touched --pages 65536 --hog-mib 1024 | state processes=4
 order-128k: fork_touched --pages 131072 --hog-mib 1024 | state processes=4 reps=5
 order-256k: fork_touched --pages 262144 --hog-mib 1024 | state processes=4 reps=4

@@ -1,13 +1,17 @@
-"""How far do two halves of the same measurement differ, that is: what is the noise floor?"""
+"""How far do two halves of the same measurement differ, that is: what is the noise floor, and what to measure again?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from calibration.observations import OUTER, process_differences
 from calibration.quantiles import quantile
 from calibration.samples import Milestone, Run
+
+APART = 0.03
+"""|ln| from which the halves of a row are worth more processes."""
 
 
 def halves_apart(runs: Sequence[Run], milestone: Milestone) -> float:
@@ -26,3 +30,12 @@ def noise_floor(rows: Mapping[str, Sequence[Run]], milestones: Sequence[Mileston
     """The median |ln| of A/A pairs over rows and milestones: no prediction can be held to less. NaN without pairs."""
     pairs = (halves_apart(runs, milestone) for runs in rows.values() for milestone in milestones)
     return quantile((pair for pair in pairs if not math.isnan(pair)), 0.5)
+
+
+def rows_apart(rows: Mapping[str, Sequence[Run]]) -> dict[str, float]:
+    """The rows whose halves differ by more than `APART` at a milestone, with |ln|, worst first."""
+    found = [(halves_apart(runs, end), name) for name, runs in rows.items() for end in get_args(Milestone)]
+    apart: dict[str, float] = {}
+    for value, name in sorted((each for each in found if each[0] > APART), reverse=True):
+        apart.setdefault(name, value)
+    return apart

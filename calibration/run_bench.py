@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,25 @@ class BenchOutput:
 def bench_environment() -> dict[str, str]:
     """The environment of every bench: short and always the same, since it is part of the parent that is measured."""
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": tempfile.gettempdir()}
+
+
+def remove_left() -> list[Path]:
+    """Removes the temporary files of benches that were killed: those of ours that no bench can live to use any more.
+
+    One is set-user-ID, so they are not left to whoever cleans up the folder.
+    """
+    left: list[Path] = []
+    for path in Path(tempfile.gettempdir()).glob("spawncost-??????"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if (
+                stat.S_ISREG(found.st_mode)
+                and found.st_uid == os.geteuid()
+                and time.time() - found.st_ctime > TIMEOUT_S
+            ):
+                path.unlink()
+                left.append(path)
+    return left
 
 
 def _start(path: Path, args: Sequence[str], cpu: int | None, stdin: int) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ writer is gone puts them back. The standard library only: every command looks fo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -22,6 +23,19 @@ def data_directory() -> Path:
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if data.startswith("/") else Path("~/.local/share").expanduser()
     return base / "spawncost"
+
+
+@contextlib.contextmanager
+def calibrating() -> Iterator[bool]:
+    """Whether no other calibration of this user runs: a lock that ends with its process, however that ends."""
+    data_directory().mkdir(parents=True, exist_ok=True)
+    with (data_directory() / "calibrating.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except OSError:
+            alone = False
+        yield alone
 
 
 @contextlib.contextmanager

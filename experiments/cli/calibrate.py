@@ -6,11 +6,18 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calibration.errors import BadInput
+
+if TYPE_CHECKING:
+    from calibration.calibrate import Calibration
+
+
+THOROUGH = 3
+"""Passes: what neighbours leave of a shared cache changes within minutes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -20,27 +27,49 @@ def register(app: typer.Typer) -> None:
     def calibrate(
         out: Annotated[Path | None, typer.Option(help="Machine file to write; default: this host's own.")] = None,
         quick: Annotated[bool, typer.Option("--quick", help="Within a minute; the rest is inherited.")] = False,
+        thorough: Annotated[bool, typer.Option("--thorough", help="Three passes, 15 minutes.")] = False,
         resume: Annotated[Path | None, typer.Option(help="Samples of an interrupted run to go on with.")] = None,
         passes: Annotated[int, typer.Option(min=1, max=20, help="Times that all is measured, each up to 5 min.")] = 1,
         base: Annotated[str, typer.Option(help="Where what is not reached is inherited from, or `none`.")] = "bundled",
         rows: Annotated[
             str | None, typer.Option(metavar="FILE|-", help="More of these alone: advise-measurement's JSON, or names.")
         ] = None,
+        refit: Annotated[
+            str | None, typer.Option(metavar="NAME|FILE", help="Measure nothing: fit that file's samples again.")
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> None:
         """Measure this machine, fit its prices, and write its machine file."""
         from calibration.calibrate import calibrate as run
 
+        if refit is not None:
+            _print(_refitted(refit, out), as_json=as_json)
+            return
         date = datetime.now(UTC).isoformat(timespec="minutes")
+        if quick and thorough:
+            raise BadInput("--quick", "it is the opposite of --thorough", "give one of them")
+        passes = max(passes, THOROUGH) if thorough else passes
         more = rows_asked(rows) if rows is not None else None
         done = run(
-            out=out, quick=quick, date=date, progress=_Progress(), samples=resume, passes=passes, base=base, more=more
-        )
-        document = _document(done)
-        if as_json:
-            print(json.dumps(document, indent=1))
-        else:
-            print(_text(document))
+            out=out, quick=quick, date=date, progress=TimeLeft(), samples=resume, passes=passes, base=base, more=more,
+            complain=lambda each: print(f"spawncost: warning: {each}", file=sys.stderr),
+        )  # fmt: skip
+        _print(done, as_json=as_json)
+
+
+def _print(done: Calibration, *, as_json: bool) -> None:
+    document = _document(done)
+    print(json.dumps(document, indent=1) if as_json else _text(document))
+
+
+def _refitted(machine: str, out: Path | None) -> Calibration:
+    """A machine file's samples fitted again, into that file unless another one is named."""
+    from calibration.calibrate import refit
+    from calibration.machine_file import find_machine
+
+    file = find_machine(machine)
+    assert file.path is not None
+    return refit(file, out if out is not None else file.path)
 
 
 def rows_asked(given: str) -> dict[str, int]:
@@ -59,7 +88,7 @@ def rows_asked(given: str) -> dict[str, int]:
         raise BadInput(f"--rows {given}", "is no advice", remedy) from error
 
 
-class _Progress:
+class TimeLeft:
     """Progress with the time left, on stderr: one line that is written over, or nothing if nobody watches."""
 
     def __init__(self) -> None:
@@ -79,11 +108,9 @@ class _Progress:
         print(f"\r\x1b[K{done}/{total} {what}{left}", end="", file=sys.stderr, flush=True)
 
 
-def _document(done: object) -> dict[str, object]:
-    from calibration.calibrate import Calibration
+def _document(done: Calibration) -> dict[str, object]:
     from calibration.quantiles import quantile
 
-    assert isinstance(done, Calibration)
     errors = [abs(each.error) for each in done.assembled.held_out]
     machine, costs = done.assembled.file.machine, done.assembled.file.costs
     return {
@@ -96,6 +123,7 @@ def _document(done: object) -> dict[str, object]:
         "rank": done.assembled.fit.rank,
         "confounded": list(done.assembled.fit.confounded),
         "noise_floor": machine.noise_floor,
+        "complaints": [{"what": each.what, "remedy": each.remedy} for each in done.complaints],
         "held_out": {
             "rows": len(errors),
             "median_error": quantile(errors, 0.5) if errors else None,

@@ -46,8 +46,9 @@ def register(app: typer.Typer) -> None:
         covered = None
         if measure:
             from calibration.remeasure import check_measured
+            from experiments.cli.calibrate import TimeLeft
 
-            found = check_measured(file)
+            found = check_measured(file, TimeLeft())
         else:
             from calibration.coverage import stored_coverage
 

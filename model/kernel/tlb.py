@@ -30,7 +30,7 @@ def flush_tlb_page(task: Task, *, flushes: float, running: float) -> None:
 
     The local part is in the fault's price. `running` is how many other CPUs run the mm at a moment, on average; lazy
     ones are spared.
-    Charges: flush_round, ipi_receiver. What it takes from the interrupted, they pay: `userland/mutators.py:_interrupted`.
+    Charges: flush_round, ipi_receiver. What the interrupt takes, who is interrupted pays: `mutators.py:_interrupted`.
     Leaves out: INVLPGB.
     """
     with task.at("flush_tlb_page"):

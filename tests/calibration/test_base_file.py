@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from calibration import machine_file
-from calibration.calibrate import NOTHING, base_file, rows_beyond
+from calibration.calibrate import NOTHING, base_file, refit, rows_beyond
 from calibration.errors import BadInput
+from calibration.machine_file import find_machine
 from calibration.plan import planned_rows
 from calibration.samples import Run, Sample, SampleWriter, append_run
 from experiments.cli import main as cli
@@ -38,6 +40,7 @@ def test_an_unknown_base_is_refused_before_anything_is_measured(
         base_file("nosuch")
     assert cli.main(["calibrate", "--base", "nosuch", "--out", str(tmp_path / "out.toml")]) == 2
     assert "nosuch" in capsys.readouterr().err
+    assert cli.main(["calibrate", "--quick", "--thorough", "--out", str(tmp_path / "out.toml")]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,3 +83,16 @@ def test_an_advice_or_names_say_what_to_measure(text: str, found: dict[str, int]
             rows_asked(str(path))
     else:
         assert rows_asked(str(path)) == found
+
+
+def test_stored_samples_are_fitted_again_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "again.toml"
+    assert cli.main(["calibrate", "--refit", "bundled", "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["inherited"] == []
+    before, after = find_machine("bundled"), find_machine(str(out))
+    assert after.machine.name == before.machine.name
+    assert after.provenance["samples"] == before.provenance["samples"]
+    assert set(before.machine.facts) <= set(after.machine.facts)
+    again = tmp_path / "twice.toml"
+    refit(after, again)
+    assert again.read_text() == out.read_text()

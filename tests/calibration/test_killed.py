@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from calibration import runtimes
 from calibration.build import find_compiler
 from calibration.errors import BadInput
 from calibration.plan import PlannedRow, planned_rows
+from calibration.run_bench import TIMEOUT_S, remove_left
 from calibration.samples import Run, Sample, SampleWriter, append_run, read_runs
 from calibration.settings import data_directory, folio_settings_kept, restore_left
 
@@ -144,6 +146,21 @@ def check_whole(samples: Path, before: bytes) -> None:
     else:
         expected = {row.row.name: row.row.processes for row in planned_rows() if row.row.name in MEASURE}
         assert kept.items() >= expected.items()
+
+
+def test_files_of_killed_benches_are_removed_once_none_can_use_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("spawncost-aB3xYz", "spawncost-check-1", "other-aB3xYz"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "spawncost-folder").mkdir()
+    (tmp_path / "spawncost-linked").symlink_to(tmp_path / "other-aB3xYz")
+    assert not remove_left(), "a bench may still use it"
+    later_s = time.time() + 2 * TIMEOUT_S
+    monkeypatch.setattr(time, "time", lambda: later_s)
+    assert [path.name for path in remove_left()] == ["spawncost-aB3xYz"]
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 @pytest.fixture
