@@ -28,7 +28,7 @@ MECHANISMS: dict[str, tuple[Starter, Waiter, str]] = {
     "cpython-subprocess": (cpython.popen, cpython.popen_wait, "vfork"),
     "cpython-fork": (cpython.popen_preexec, cpython.popen_wait, "fork"),
     "cpython-os-fork": (cpython.os_fork, do_wait, "fork"),
-    "shell": (shell.system, do_wait, "vfork"),
+    "shell": (shell.system, shell.system_wait, "vfork"),
 }
 """Mechanism: how it starts, how its caller waits, and whose placements it follows."""
 JDK_DEFAULT = "jdk"

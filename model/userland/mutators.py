@@ -7,7 +7,6 @@ pages: a batch is a share of the writes since the fork, and as many batches cove
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from model.locality import Reach
 from model.process import Process
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
+from model.userland.crowd import crowded, running_others
 from model.userland.first_writes import Faults, Spans, Writes
 from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill
 from model.userland.working_set import WorkingSet, working_sets
@@ -90,7 +90,7 @@ class Group:
 def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[Group]:
     """Start the load's threads beside the caller, whose mm they share.
 
-    They run on CPUs of their own: what they take from each other is reckoned in `_crowded`, what they take from the
+    They run on CPUs of their own: what they take from each other is reckoned in `crowded`, what they take from the
     spawn's tasks is left out.
     """
     groups: list[Group] = []
@@ -232,13 +232,13 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
     worked_ns = _priced_ns(task, faults) / group.weight
     with task.at("do_user_addr_fault", "do_wp_page"):
         task.charge_all({name: count / group.weight for name, count in faults.counts.items()})
-        running = _running_others(task, worked_ns, thinking_ns, faults.flushes / group.weight)
+        running = running_others(task, worked_ns, thinking_ns, faults.flushes / group.weight)
         task.charge_all(_beside(task, group, faults, writes, running))
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
     _interrupted(task, faults.flushes / group.weight * running)
-    crowd_ns = _crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
+    crowd_ns = crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
     group.stalls += _stalls(task, faults, factor)
@@ -290,41 +290,6 @@ def _interrupted(task: Task, interrupts: float) -> None:
     if IPI_INTERRUPTED in task.system.costs.ns:
         with task.at("flush_tlb_func"):
             task.charge_all({IPI_INTERRUPTED: interrupts})
-
-
-def _running_others(task: Task, worked_ns: float, thinking_ns: float, flushes: float) -> float:
-    """Other CPUs that run this mm at a moment, on average: threads run while they fault, and sleep between.
-
-    They run too while their flushes, which the others' running makes necessary, are acknowledged, and while they are
-    interrupted by those of others. Without that, more would be written at lower rates where a flush is dear.
-    """
-    system, costs = task.system, task.system.costs
-    round_ns, interrupted_ns = flushes * costs.price("flush_round"), flushes * costs.ns.get(IPI_INTERRUPTED, 0.0)
-    others = system.load.threads - 1
-    running = _running(others, worked_ns, round_ns + interrupted_ns, thinking_ns)
-    if running > 1.0:  # rounds to several CPUs overlap
-        running = max(1.0, _running(others, worked_ns + round_ns, interrupted_ns, thinking_ns))
-    return min(len(system.cpus) - 1.0, running)
-
-
-def _running(others: int, worked_ns: float, each_ns: float, thinking_ns: float) -> float:
-    """The r that solves r = others × w / (w + thinking_ns), where w = worked_ns + r × each_ns; it is the only one."""
-    half = (worked_ns + thinking_ns - others * each_ns) / 2
-    root = sqrt(half**2 + each_ns * others * worked_ns)
-    if half > 0.0:
-        return others * worked_ns / (half + root)
-    return (root - half) / each_ns if each_ns else 0.0
-
-
-def _crowded(task: Task, work_ns: float, thinking_ns: float) -> float:
-    """Wait for a CPU in a batch: all threads together cannot work more than there are CPUs.
-
-    The asymptotic bound of a closed system (Denning and Buzen, 1978): a cycle is no shorter than all threads' work
-    divided by the CPUs. A CPU that another program keeps busy gives half of itself.
-    """
-    system = task.system
-    cpus = max(0.5, len(system.cpus) - system.load.busy_cpus / 2)
-    return max(0.0, system.load.threads * work_ns / cpus - work_ns - thinking_ns)
 
 
 def _stalls(task: Task, faults: Faults, factor: float) -> list[tuple[float, float]]:
