@@ -230,5 +230,5 @@ def _breakdown(path: Sequence[Entry], spread_ns: float) -> dict[str, float]:
     parts: dict[str, float] = {}
     for start_ns, end_ns, kind, name, *_ in path:
         part = name if kind != "wait" else f"wait_{name}"
-        parts[part] = parts.get(part, 0.0) + end_ns - start_ns
+        parts[part] = parts.get(part, 0.0) + (end_ns - start_ns)
     return {**parts, SPREAD_LINE: spread_ns}
