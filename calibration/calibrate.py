@@ -136,7 +136,7 @@ def _own_samples(name: str) -> Path | None:
 def refit(file: MachineFile, out: Path) -> Calibration:
     """Fit the stored samples of a machine file again, measuring nothing, as after a change of the model; and write it.
 
-    What the samples do not tell, such as the TLB's geometry, stays.
+    What the samples do not tell, such as the TLB's geometry or what was inherited, stays.
 
     Raises:
         BadInput: its samples are nowhere to be found, or `out` cannot be written.
@@ -145,10 +145,12 @@ def refit(file: MachineFile, out: Path) -> Calibration:
     samples = stored_samples(file)[0]
     found = {"residuals", "errors"}
     provenance = {name: value for name, value in file.provenance.items() if name not in found}
-    assembled = assemble(read_runs(samples), provenance=provenance, name=file.machine.name)
-    machine = assembled.file.machine
-    machine = replace(machine, facts={**file.machine.facts, **machine.facts})
-    assembled = with_tlb(replace(assembled, file=replace(assembled.file, machine=machine)))
+    assembled = with_tlb(
+        assemble(read_runs(samples), provenance=provenance, name=file.machine.name, base=file)
+    )  # fmt: skip
+    sources = {**assembled.file.inherited_from}
+    sources |= {name: source for name, source in file.inherited_from.items() if name in sources}
+    assembled = replace(assembled, file=replace(assembled.file, inherited_from=sources))
     write_machine_file(assembled.file, out)
     return Calibration(path=out, samples=samples, assembled=assembled)
 
