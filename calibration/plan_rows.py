@@ -137,6 +137,12 @@ exec-libs-names: exec_target --target libs --libs 24 --exports 200 --lookups 200
 exec-libs-lookups-cold: exec_target --target libs --libs 24 --exports 2000 --lookups 200 --distinct 1
 exec-libs-bss: exec_target --target libs --libs 24 --bss-pages 4
 exec-libs-cached: exec_target --target libs --libs 2 --exports 500 --lookups 2000 --repeats 9
+exec-libs-versions: exec_target --target libs --libs 2 --exports 500 --lookups 2000 --versioned 1
+exec-libs-segments: exec_target --target libs --libs 24 --exports 1 --rodata 1
+exec-libs-c: exec_target --target libs --libs 24 --exports 200 --relative 300 --rel-spread 2 --lookups 60 --distinct 1 \
+  --name-bytes 16 --rodata 1 --bss-pages 1 --versioned 1
+exec-libs-cxx: exec_target --target libs --libs 32 --exports 1000 --relative 1500 --rel-spread 12 --lookups 250 \
+  --distinct 1 --name-bytes 40 --rodata 1 --bss-pages 1 --versioned 1
 exec-libs-96: exec_target --target libs --libs 96
 exec-libs-by-name: exec_target --target libs --libs 24 --by-name 1 | held-out
 exec-setid: exec_setid --target tiny_static | processes=30 milestones=call,main,reaped

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class TargetSpec:
         repeats: further references to each of these symbols, next to the first, so that the loader's cache serves them.
         name_bytes: least length of the names of exports and symbolic references.
         bss_pages: pages of bss of each, an anonymous vma of its own.
+        rodata: 1: each has read-only data, a segment more.
+        versioned: 1: the last library's symbols bear a version, and the others ask for it.
         distinct: 1: each library refers to symbols of its own, so that what a look-up reads was not read before.
         by_name: 1: the program knows its libraries by name alone, and they are found through its RPATH.
         calls: functions of the last library that each library calls through its procedure linkage table.
@@ -59,6 +62,8 @@ class TargetSpec:
     repeats: int = 0
     name_bytes: int = 0
     bss_pages: int = 0
+    rodata: int = 0
+    versioned: int = 0
     distinct: int = 0
     by_name: int = 0
     calls: int = 0
@@ -108,6 +113,8 @@ def library_source(spec: TargetSpec, index: int) -> str:
         if spec.rel_spread:
             lines.append("    .balign 4096")
         lines += ["    .quad anchor"] * (spec.relative * (page + 1) // pages - spec.relative * page // pages)
+    if spec.rodata:
+        lines += ["    .section .rodata", "    .quad 0"]
     if spec.bss_pages:
         lines += ["    .bss", f"    .space {spec.bss_pages * PAGE_BYTES}"]
     lines.append('    .section .note.GNU-stack,"",%progbits')
@@ -120,13 +127,20 @@ def _padded(name: str, spec: TargetSpec) -> str:
     return f"{kind}_".ljust(spec.name_bytes - len(number), "n") + number
 
 
-def _build_library(builder: Builder, spec: TargetSpec, index: int, scratch: Path, final: Path) -> Path:
+def _build_library(
+    builder: Builder, spec: TargetSpec, index: int, scratch: Path, final: Path, against: Sequence[Path] = ()
+) -> Path:
     source, made = scratch / f"lib{index:03d}.s", scratch / f"lib{index:03d}.so"
     source.write_text(library_source(spec, index))
     # a name with a slash is opened as it is: no search path is tried
     soname = made.name if spec.by_name else str(final / made.name)
-    binding = ("-Wl,-z,lazy",) if spec.lazy else ()
-    builder.compile([*_LIBRARY_FLAGS, *binding, f"-Wl,-soname,{soname}", "-o", str(made), str(source)])
+    options = ["-Wl,-z,lazy"] if spec.lazy else []
+    if spec.versioned and index == spec.libs - 1:
+        script = source.with_suffix(".map")
+        script.write_text("TARGET_1 { global: *; };\n")
+        options.append(f"-Wl,--version-script={script}")
+    words = [*options, f"-Wl,-soname,{soname}", "-o", str(made), str(source), *map(str, against)]
+    builder.compile([*_LIBRARY_FLAGS, *words])
     return made
 
 
@@ -165,9 +179,10 @@ def build_target(spec: TargetSpec, builder: Builder) -> Path:
     scratch = Path(tempfile.mkdtemp(dir=final.parent))
     try:
         with ThreadPoolExecutor(max_workers=2) as pool:
-            libraries = list(
-                pool.map(lambda index: _build_library(builder, spec, index, scratch, final), range(spec.libs))
-            )
+            last = [_build_library(builder, spec, index, scratch, final) for index in range(spec.libs)[-1:]]
+            against = last if spec.versioned else []
+            build = partial(_build_library, builder, spec, scratch=scratch, final=final, against=against)
+            libraries = [*pool.map(build, range(spec.libs - 1)), *last]
         builder.compile([*flags, "-o", str(scratch / "target"), str(source), *map(str, libraries)])
         try:
             scratch.rename(final)

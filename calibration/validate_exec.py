@@ -16,7 +16,7 @@ from calibration.errors import BadInput
 from calibration.live.exec_runs import MILESTONES, ExecCase, ExecRuns, capture_caller, copies, run_execs
 from calibration.live.programs import find_programs
 from calibration.machine_file import MachineFile
-from model.elf_image import ElfImage
+from model.elf_image import LOADER_CACHE, ElfImage
 from model.prediction import Milestone, Prediction
 from model.process import Caller, Process
 from model.scenario import Spawn, spawn_and_wait
@@ -98,7 +98,8 @@ def predict_exec(file: MachineFile, caller: Process, image: ElfImage, case: Exec
         runs_main=False,
     )
     parent = replace(caller, caller=Caller.HOT, writable=0.0, assumed=())
-    cached = frozenset(each.path for each in image.objects if each.path not in case.evicted)
+    files = [LOADER_CACHE, *(each.path for each in image.objects)]
+    cached = frozenset(each for each in files if each not in case.evicted)
     scenario = spawn_and_wait(parent, spawn, rules=file.machine.rules, cold_files=bool(case.evicted), cached=cached)
     return simulate(scenario, file.machine, file.costs)
 

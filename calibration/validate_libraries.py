@@ -22,7 +22,7 @@ from calibration.machine_file import MachineFile
 from calibration.quantiles import quantile
 from calibration.targets import TargetSpec, build_target, build_with
 from calibration.validate_exec import predict_exec, remark_on, start_of
-from model.elf_image import ElfImage
+from model.elf_image import LOADER_CACHE, ElfImage
 from model.process import Process
 from model.units import NS_PER_MS
 
@@ -114,7 +114,8 @@ def validate_libraries(
             for now in (False, True):
                 image = capture_elf(case.stopped, bind_now=now or None, environ={})
                 warm = replace(case, name=name, bind_now=now)
-                cold = replace(warm, evicted=(case.stopped, case.stamped, *(each.path for each in image.libraries)))
+                files = [case.stopped, case.stamped, *([LOADER_CACHE] if image.maps_cache else [])]
+                cold = replace(warm, evicted=(*files, *(each.path for each in image.libraries)))
                 cases += [(warm, image), (cold, image)]
         done = run_execs([case for case, _ in cases], processes=processes, reps=reps, progress=progress)
         skipped += [(each.case.name, each.error) for each in done if each.error]

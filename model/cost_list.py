@@ -254,11 +254,15 @@ ldso_fixed (start) by exec_target
 ldso_exit_fixed (exit) by exec_target
     What exit_mmap costs more for an image with ld.so and libc.
 ldso_object (object) by exec_target
-    elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, mmap of a library, its RELRO.
+    elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, the first mmap of a library, its RELRO.
+ldso_segment (segment) by exec_target else 0.0 × syscall
+    elf/dl-map-segments.h:_dl_map_segments@2.36: the mmap of a further PT_LOAD of a library, which splits the first.
 ldso_relative (relocation) by exec_target
     elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
 ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
+ldso_version (look-up) by exec_target else 0.0 × syscall
+    elf/dl-lookup.c:check_match@2.36: what a look-up costs more that asks for a symbol of a version.
 ldso_probe (probe) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
 ldso_line (cache line) by exec_target else 0.0 × syscall

@@ -13,6 +13,8 @@ from typing import Literal
 
 Kind = Literal["elf-dynamic", "elf-static", "elf-static-pie", "script", "none"]
 Role = Literal["executable", "interpreter", "library"]
+LOADER_CACHE = "/etc/ld.so.cache"
+"""Where the loader looks libraries up, unless it was built for another place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class ElfObject:
     role: Role
 
     load_segments: int = 0
-    """PT_LOAD program headers, hence mmaps of the file."""
+    """PT_LOAD program headers that hold something, hence mmaps of the file."""
     file_vmas_clean: int = 0
     """File-backed vmas without anon_vma: text, rodata, headers; fork copies none of their ptes."""
     file_vmas_dirtied: int = 0
@@ -59,6 +61,8 @@ class ElfObject:
     """Probes that ended at the bloom word."""
     string_compares: int = 0
     """strcmp calls of check_match."""
+    version_compares: int = 0
+    """Candidates whose version check_match holds against the one asked for."""
     lookup_name_bytes: int = 0
     """Length of all names looked up: what _dl_lookup_symbol_x hashes, and compares once where it finds them."""
     lookup_lines: int = 0
@@ -163,6 +167,8 @@ class ElfImage:
     """AT_SECURE: the file changes user, group or capabilities; the loader heeds no LD_LIBRARY_PATH and LD_PRELOAD."""
     maps_cache: bool = False
     """The loader maps /etc/ld.so.cache."""
+    cache_bytes: int = 0
+    """Size of that file; 0 if it is not mapped, or not known."""
     preload_file: bool = False
     """There is an /etc/ld.so.preload, which it reads."""
     origin_reads: int = 0

@@ -37,6 +37,8 @@ static inline struct spawn exec_options(const char *default_mech, const char *de
     option_long("repeats", 0, 0, 1000);
     option_long("name-bytes", 0, 0, 1000);
     option_long("bss-pages", 0, 0, 100000);
+    option_long("rodata", 0, 0, 1);
+    option_long("versioned", 0, 0, 1);
     option_long("distinct", 0, 0, 1);
     option_long("by-name", 0, 0, 1);
     long argv_bytes = option_long("argv-bytes", 0, 0, 1 << 20), env_bytes = option_long("env-bytes", 0, 0, 1 << 20);

@@ -73,6 +73,13 @@ def mapped_vmas(elf: ElfFile, role: Role) -> tuple[MappedVma, ...]:
     return tuple(vmas)
 
 
+def mapped_segments(elf: ElfFile) -> int:
+    """PT_LOADs that are mapped: glibc's loader and the kernel pass over one that holds nothing; a first one counts."""
+    others = elf.segments[1:]
+    ends = ((page_down(each.vaddr), page_up(each.vaddr + each.file_bytes)) for each in others)
+    return 1 + sum(end > start for start, end in ends)
+
+
 def _append(vmas: list[MappedVma], new: MappedVma) -> None:
     """Add a vma, merged where flags, addresses and file offsets go on (mm/vma.c:vma_merge_new_range@v6.18)."""
     if vmas:
@@ -219,7 +226,7 @@ def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject
         name=elf.soname,
         path=elf.path,
         role=role,
-        load_segments=len(elf.segments),
+        load_segments=mapped_segments(elf),
         header_preads=HEADER_PREADS if role == "library" and elf.headers_end > READ_AT_OPEN_BYTES else 0,
         over_aligned=role == "library" and any(each.align_bytes > PAGE_BYTES for each in elf.segments),
         holes=role == "library" and any(each.file and not each.flags for each in vmas),

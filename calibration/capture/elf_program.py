@@ -130,13 +130,14 @@ class Loaded:
     Attributes:
         members: objects in scope order.
         interpreter: ld.so, which stands among them where something needs it.
-        maps_cache: whether ld.so.cache was needed, and is there.
+        maps_cache: whether ld.so.cache was needed, and is there; cache_bytes: its size then.
         asked: files beside the members that the search looked at or for: the answer holds while they stay as they are.
     """
 
     members: list[Member]
     interpreter: Member
     maps_cache: bool
+    cache_bytes: int
     asked: list[str]
 
 
@@ -157,7 +158,14 @@ def load_program(executable: ElfFile, shown: str, environment: Environment, glib
         at = closure.take_needs(at)
     first.found = closure.lost
     asked = [search.cache, PRELOAD_FILE, *search.missed]
-    return Loaded(members=closure.scope, interpreter=interpreter, maps_cache=search.cache_mapped, asked=asked)
+    mapped = search.cache_mapped
+    return Loaded(
+        members=closure.scope,
+        interpreter=interpreter,
+        maps_cache=mapped,
+        cache_bytes=Path(search.cache).stat().st_size if mapped else 0,
+        asked=asked,
+    )
 
 
 def _search(

@@ -36,6 +36,7 @@ class Bound:
     lookup_probes: int = 0
     bloom_rejections: int = 0
     string_compares: int = 0
+    version_compares: int = 0
     lookup_name_bytes: int = 0
     other_relocations: int = 0
     irelative_relocations: int = 0

@@ -252,6 +252,7 @@ class _Walk:
             if not mark & 0x8000:
                 self.other_versions.setdefault(row, []).append(symbol)
             return False
+        self.bound[int(self.rows.owner[row])].version_compares += 1
         have = elf.versions.get(mark & 0x7FFF)
         if have is not None and have.hash == wanted.hash and have.name == wanted.name:
             return True

@@ -6,7 +6,7 @@ sizes and from what start-up touches; directories and inodes are taken to be cac
 
 from __future__ import annotations
 
-from model.elf_image import ElfImage, ElfObject
+from model.elf_image import LOADER_CACHE, ElfImage, ElfObject
 from model.kernel.task import Task
 from model.units import PAGE_BYTES
 
@@ -57,10 +57,27 @@ def read_mapped(task: Task, each: ElfObject) -> None:
     if cached is None or each.path in cached:
         return
     cached.add(each.path)
-    kib = task.system.machine.facts.get("read_ahead_kib", READ_AHEAD_KIB)
-    reads, amount_kib = mapped_reads(each, max(1.0, kib // KIB_OF_PAGE))
+    reads, amount_kib = mapped_reads(each, _read_ahead_pages(task))
     task.latency("storage_read", reads)
     task.latency("storage_kib", amount_kib)
+
+
+def read_loader_cache(task: Task, image: ElfImage) -> None:
+    """ld.so.cache, which the loader maps and searches from its middle on: its first fault reads it.
+
+    Charges: storage_read, storage_kib.
+    """
+    cached = task.system.cached
+    if cached is None or not image.cache_bytes or LOADER_CACHE in cached:
+        return
+    cached.add(LOADER_CACHE)
+    pages = -(-image.cache_bytes // PAGE_BYTES)
+    task.latency("storage_read", -(-pages // _read_ahead_pages(task)))
+    task.latency("storage_kib", pages * KIB_OF_PAGE)
+
+
+def _read_ahead_pages(task: Task) -> float:
+    return max(1.0, task.system.machine.facts.get("read_ahead_kib", READ_AHEAD_KIB) // KIB_OF_PAGE)
 
 
 def read_scripts(task: Task, image: ElfImage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.elf_image import ElfImage, ElfObject, loader_constructors
-from model.kernel.filemap import read_header, read_mapped
+from model.kernel.filemap import read_header, read_loader_cache, read_mapped
 from model.kernel.task import Path, Task
 
 SECURE_ACCESSES = 2
@@ -15,9 +15,10 @@ def start_up(task: Task, image: ElfImage) -> Path:
 
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
-    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of map_object and relocate for each object (its
-    name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
-    Leaves out: LD_AUDIT; of a cold page cache, ld.so.cache.
+    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of read_loader_cache, of map_object and relocate
+    for each object (its name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call,
+    cold_ldso.
+    Leaves out: LD_AUDIT.
     """
     system = task.system
     if image.loader is None:
@@ -29,6 +30,7 @@ def start_up(task: Task, image: ElfImage) -> Path:
         task.charge("failed_open", SECURE_ACCESSES * image.secure)
         if task.cold:
             task.charge("cold_ldso")
+        read_loader_cache(task, image)
         for each in image.objects:
             map_object(task, each)
         libraries = len(image.libraries)
@@ -46,8 +48,8 @@ def start_up(task: Task, image: ElfImage) -> Path:
 def map_object(task: Task, each: ElfObject) -> None:
     """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
 
-    Charges: failed_open for paths that fail in the search, ldso_object and ldso_bss for a library, those of
-    read_header and read_mapped.
+    Charges: failed_open for paths that fail in the search; for a library ldso_object, ldso_segment for each PT_LOAD
+    but the first, ldso_bss, those of read_header and read_mapped.
     """
     with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
@@ -55,14 +57,16 @@ def map_object(task: Task, each: ElfObject) -> None:
             read_header(task, each)
             read_mapped(task, each)
             task.charge("ldso_object")
+            task.charge("ldso_segment", max(0, each.load_segments - 1))
             task.charge("ldso_bss", each.anon_vmas)
 
 
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_name_byte, ldso_cached, ldso_probe, ldso_line, fault_file_write for each
-    page that is written first, fault_anon for bss, fault_file_read for each fault-around window that is read.
+    Charges: ldso_relative, ldso_lookup, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_line,
+    fault_file_write for each page that is written first, fault_anon for bss, fault_file_read for each fault-around
+    window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
         task.charge_all(
@@ -72,6 +76,7 @@ def relocate(task: Task, each: ElfObject) -> None:
                 + each.other_relocations
                 + each.lazy_jump_slots,
                 "ldso_lookup": each.symbol_lookups,
+                "ldso_version": each.version_compares,
                 "ldso_name_byte": each.lookup_name_bytes,
                 "ldso_cached": each.symbol_cache_hits,
                 "ldso_probe": each.bloom_rejections,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from calibration.capture import capture_elf
 from calibration.errors import BadInput
 from calibration.run_bench import BenchUnavailableError, bench_environment, run_bench
 from calibration.targets import KINDS, TargetSpec, build_target, library_source, target_of
+from model.elf_image import ElfObject
+from tests.calibration.elf_support import counted, loader_statistics, quiet_environ
 
 LIBRARIES = TargetSpec(kind="libs", libs=3, exports=7, relative=40, rel_spread=4, lookups=11)
 R_RELATIVE, R_64 = 8, 1
@@ -92,6 +95,27 @@ def test_distinct_references_are_each_looked_up_once_and_found(builder: Builder)
     assert len(set.union(*referred)) == 60
     image = capture_elf(build_target(spec, builder), environ=bench_environment())
     assert sum(each.symbol_lookups for each in image.libraries if "lib00" in each.name) == 60
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the loader of x86-64")
+def test_versions_and_segments_are_there_as_asked(builder: Builder) -> None:
+    plain = TargetSpec(kind="libs", libs=3, exports=1, lookups=20)
+    richer = replace(plain, rodata=1, versioned=1)
+    paths = [build_target(each, builder) for each in (plain, richer)]
+    before, after = (_made(path) for path in paths)
+    assert [each.load_segments for each in before] == [3, 3, 3], "an empty PT_LOAD of read-only data is not mapped"
+    assert [each.load_segments for each in after] == [4, 4, 4]
+    assert [each.version_compares for each in before] == [0, 0, 0]
+    assert [each.version_compares for each in after[:-1]] == [20, 20]
+    assert [each.symbol_lookups for each in after] == [each.symbol_lookups for each in before]
+    for path in paths:
+        image = capture_elf(path, environ=quiet_environ())
+        assert counted(image) == loader_statistics(str(path), [], quiet_environ())
+
+
+def _made(path: Path) -> list[ElfObject]:
+    image = capture_elf(path, environ=bench_environment())
+    return [each for each in image.libraries if each.path.startswith(str(path.parent))]
 
 
 def test_names_of_any_length_stay_apart() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.elf_image import ElfImage
+from model.elf_image import LOADER_CACHE, ElfImage
 from model.kernel.filemap import HEADER_PAGES, KIB_OF_PAGE, mapped_reads
 from model.scenario import Scenario, spawn_and_wait
 from model.simulation import bill, simulate
@@ -59,6 +59,18 @@ def test_every_file_is_read_whole_once(image: ElfImage) -> None:
     warm = bill(replace(scenario, cold_files=False), BARE, COST_TABLE).counts
     assert not set(STORAGE) & set(warm)
     assert {name: count for name, count in counts.items() if name not in STORAGE} == pytest.approx(warm)
+
+
+def test_the_loaders_cache_is_read_once_if_its_size_is_known() -> None:
+    image = sized(dynamic_image(2))
+    without = bill(cold("vfork", image), BARE, COST_TABLE).counts
+    found = replace(image, maps_cache=True, cache_bytes=9 * PAGE_BYTES - 1)
+    counts = bill(cold("vfork", found), BARE, COST_TABLE).counts
+    assert counts["storage_kib"] - without["storage_kib"] == 9 * KIB_OF_PAGE
+    assert counts["storage_read"] - without["storage_read"] == 1
+    kept = replace(cold("vfork", found), cached=frozenset({LOADER_CACHE}))
+    assert bill(kept, BARE, COST_TABLE).counts == without
+    assert "storage_kib" not in bill(replace(kept, cold_files=False), BARE, COST_TABLE).counts
 
 
 def test_a_vfork_caller_waits_for_the_headers_only() -> None:
