@@ -176,7 +176,7 @@ RUNTIMES = """
 jdk-spawn: live/jvm --mech jdk-posix_spawn --heap-mib 128 | runtime modes quick unpinned processes=3
 jdk-spawn-cold: live/jvm --mech jdk-posix_spawn --heap-mib 128 --cold-ms 20 | runtime modes unpinned processes=3
 jdk-vfork: live/jvm --mech jdk-vfork --heap-mib 128 | runtime quick processes=2 milestones=reaped
-jdk-vfork-call: live/jvm --mech jdk-vfork | runtime modes quick unpinned processes=6 reps=100 milestones=call
+jdk-vfork-call: live/jvm --mech jdk-vfork --heap-mib 128 | runtime modes quick unpinned processes=6 reps=100 milestones=call
 jdk-vfork-cold: live/jvm --mech jdk-vfork --cold-ms 20 | runtime modes unpinned processes=4 milestones=call
 jdk-vfork-beside: live/jvm --mech jdk-vfork --heap-mib 128 | runtime beside unpinned processes=6 reps=100
 jdk-vfork-beside-cold: live/jvm --mech jdk-vfork --heap-mib 128 --cold-ms 20 | runtime beside unpinned processes=3
@@ -187,7 +187,7 @@ cpython-popen: live/cpython --mech cpython-subprocess --heap-mib 16 | runtime qu
 cpython-popen-cold: live/cpython --mech cpython-subprocess --heap-mib 16 --cold-ms 20 | runtime unpinned processes=3
 cpython-os-fork: live/cpython --mech cpython-os-fork --heap-mib 16 | runtime quick processes=3
 cpython-fork: live/cpython --mech cpython-fork --heap-mib 16 | runtime held-out processes=2 milestones=reaped
-"""
+"""  # noqa: E501
 
 SPREADS = """
 spread-fork: fork_touched --pages 0 | spread unpinned quick processes=12 reps=20
