@@ -257,7 +257,7 @@ ldso_object (object) by exec_target
     elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, the first mmap of a library, its RELRO.
 ldso_segment (segment) assumed 0.0 × syscall
     elf/dl-map-segments.h:_dl_map_segments@2.36: the mmap of a further PT_LOAD of a library, which splits the first.
-    Source: none; what the benches' libraries have of it is in ldso_object. The rows that would tell it apart are planned
+    Source: none; what the benches' libraries have of it is in ldso_object. The rows that would tell it are planned
     (exec-libs-segments), but no bundled samples hold them, and without them the two prices cannot be told apart.
 ldso_relative (relocation) by exec_target
     elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
