@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "now.h"
+
 #define PAGE_BYTES 4096L
 #define HUGE_BYTES (2L << 20)
 #define GIB_BYTES (1L << 30)
@@ -38,24 +40,11 @@ static bool hold_wanted;
 static const char *region_start; // the big region whose frames the header describes
 static size_t region_bytes;
 
-static inline int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
 static inline int raw_cpu(void)
 {   // not sched_getcpu(): it reads the rseq area, which a CLONE_VM child shares with its parent
     unsigned cpu = 0;
     syscall(SYS_getcpu, &cpu, NULL, NULL);
     return (int)cpu;
-}
-
-static inline void sleep_ns(int64_t ns)
-{
-    struct timespec t = {ns / 1000000000LL, ns % 1000000000LL};
-    while (nanosleep(&t, &t) < 0 && errno == EINTR) {}
 }
 
 static inline void spin_ns(int64_t ns)

@@ -19,24 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "now.h"
+
 enum { PAGE = 4096, HUGE_BYTES = 2 << 20, BEYOND_CACHE = 4000, STILL_NS = 30000000, GAP_NS = 50000 };
 
 static long pages = 65536, call = 0, rounds = 5;
 static atomic_llong longest_ns, calls, worked_ns;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-static void sleep_ns(int64_t time_ns)
-{
-    struct timespec t = {time_ns / 1000000000LL, time_ns % 1000000000LL};
-    while (nanosleep(&t, &t) && errno == EINTR)
-        ;
-}
 
 static void die(const char *what)
 {

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "now.h"
 #include "pss.h"
 
 enum { PAGE = 4096, HUGE_BYTES = 2 << 20, MAX_THREADS = 64 };
@@ -33,13 +34,6 @@ struct mutator {
     atomic_llong waited_ns, longest_ns;
 };
 static struct mutator mutators[MAX_THREADS];
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static void sleep_until(int64_t at)
 {
