@@ -145,7 +145,8 @@ def check_whole(samples: Path, before: bytes) -> None:
         assert "fork-0" in kept
     else:
         expected = {row.row.name: row.row.processes for row in planned_rows() if row.row.name in MEASURE}
-        assert kept.items() >= expected.items()
+        # A row whose halves differ is measured again, which a busy host brings about: then it has more.
+        assert all(kept.get(name, 0) >= least for name, least in expected.items()), (kept, expected)
 
 
 def test_files_of_killed_benches_are_removed_once_none_can_use_them(
