@@ -42,12 +42,16 @@ COUNTED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """One held-out observation beside its prediction."""
+    """One held-out observation beside its prediction.
+
+    `made_bytes`: anonymous memory of the parent where the bench made one, pinned and with frames in order; else None.
+    """
 
     name: str
     measured_ns: float
     stderr_ns: float
     predicted_ns: float
+    made_bytes: int | None = None
 
     @property
     def error(self) -> float:
@@ -148,7 +152,13 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
         found = residual_of(each, machine, costs) if each.row.role == "held-out" else None
         if found is not None:  # else a price that this plan did not reach
             judged.append(
-                HeldOut(name=each.name, measured_ns=each.value_ns, stderr_ns=each.stderr_ns, predicted_ns=found[0])
+                HeldOut(
+                    name=each.name,
+                    measured_ns=each.value_ns,
+                    stderr_ns=each.stderr_ns,
+                    predicted_ns=found[0],
+                    made_bytes=each.scenario.parent.space.anon_bytes if each.row.makes_parent else None,
+                )
             )
     return tuple(judged)
 

@@ -63,6 +63,11 @@ class PlannedRow:
         """Whether its parent is a real runtime, not a bench."""
         return self.row.bench.startswith(LIVE)
 
+    @property
+    def makes_parent(self) -> bool:
+        """Whether its bench makes the parent that it measures: vmas, pages in the order of addresses, fds, threads."""
+        return self.row.bench.startswith(("fork_", "vfork_")) and self.row.pinned and "order" not in self.options
+
     def count(self, name: str, default: int = 0) -> int:
         """A numeric argument of the bench."""
         return int(self.options.get(name, default))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from model.costs import COSTS
 from model.ledger import Entry
 from model.prediction import Prediction
 from model.units import NS_PER_US
@@ -86,7 +87,11 @@ def _title(entry: Entry) -> str:
 
 
 def _counted(entry: Entry) -> Event:
-    args: dict[str, Any] = {"count": float(entry.count)} if entry.kind in ("charge", "latency") else {}
+    """What the entry holds: of a charge how many, per what, and which kernel steps its price stands for."""
+    args: dict[str, Any] = {}
+    if entry.kind in ("charge", "latency"):
+        spec = COSTS[entry.name]
+        args = {"count": float(entry.count), "per": spec.per, "stands_for": spec.stands_for}
     if entry.ended_by is not None:
         args["ended_by"] = entry.ended_by.name
     return {"args": args}

@@ -13,9 +13,14 @@ import typer
 from calibration.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calibration.assemble import HeldOut
     from calibration.calibrate import Calibration
 
 
+MADE_BYTES = 512 << 20
+"""Largest of the made parents that are counted apart: what is promised of them is promised so far."""
 THOROUGH = 3
 """Passes: what neighbours leave of a shared cache changes within minutes."""
 
@@ -109,9 +114,8 @@ class TimeLeft:
 
 
 def _document(done: Calibration) -> dict[str, object]:
-    from calibration.quantiles import quantile
-
-    errors = [abs(each.error) for each in done.assembled.held_out]
+    held = done.assembled.held_out
+    made = [each for each in held if each.made_bytes is not None and each.made_bytes <= MADE_BYTES]
     machine, costs = done.assembled.file.machine, done.assembled.file.costs
     return {
         "schema": "spawncost.calibration/1",
@@ -124,11 +128,18 @@ def _document(done: Calibration) -> dict[str, object]:
         "confounded": list(done.assembled.fit.confounded),
         "noise_floor": machine.noise_floor,
         "complaints": [{"what": each.what, "remedy": each.remedy} for each in done.complaints],
-        "held_out": {
-            "rows": len(errors),
-            "median_error": quantile(errors, 0.5) if errors else None,
-            "p90_error": quantile(errors, 0.9) if errors else None,
-        },
+        "held_out": {**_errors(held), "made_parents": _errors(made)},
+    }
+
+
+def _errors(held: Sequence[HeldOut]) -> dict[str, object]:
+    from calibration.quantiles import quantile
+
+    errors = [abs(each.error) for each in held]
+    return {
+        "rows": len(errors),
+        "median_error": quantile(errors, 0.5) if errors else None,
+        "p90_error": quantile(errors, 0.9) if errors else None,
     }
 
 
@@ -139,9 +150,9 @@ def _text(document: dict[str, object]) -> str:
         f"{document['machine']}: {document['costs']} prices, of which {len(document['inherited'])} inherited",  # type: ignore[arg-type]
         f"noise floor of this run {document['noise_floor']:.1%}",
     ]
-    if held["rows"]:
-        lines.append(
-            f"{held['rows']} held-out observations: median error {held['median_error']:.1%}, "
-            f"p90 {held['p90_error']:.1%}"
-        )
+    for errors, what in ((held, "held-out observations"), (held["made_parents"], "of them made parents to 512 MiB")):
+        if errors["rows"]:
+            lines.append(
+                f"{errors['rows']} {what}: median error {errors['median_error']:.1%}, p90 {errors['p90_error']:.1%}"
+            )
     return "\n".join([*lines, f"machine file  {document['file']}", f"raw samples   {document['samples']}"])

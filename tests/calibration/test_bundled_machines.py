@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from calibration.assemble import judge_held_out
 from calibration.capture.parent_file import read_parent
+from calibration.check import stored_samples
 from calibration.literature import measured_machines
 from calibration.machine_file import MachineFile
+from calibration.observations import observations
+from calibration.quantiles import quantile
+from calibration.samples import read_runs
 from experiments.bench import spawn_of
 from experiments.cli import main as cli
+from experiments.cli.calibrate import MADE_BYTES
 from model.mechanisms import MECHANISMS
 from model.scenario import spawn_and_wait
 from model.simulation import simulate
@@ -31,3 +38,15 @@ def test_the_main_job_has_intervals_that_help(file: MachineFile, mechanism: str)
     found = simulate(scenario, file.machine, file.costs).milestones
     assert {"call", "reaped"} <= set(found)
     assert {name: each.hi_ns / each.lo_ns for name, each in found.items() if each.hi_ns > WIDEST * each.lo_ns} == {}
+
+
+@pytest.mark.parametrize("file", measured_machines(), ids=lambda file: file.machine.name)
+def test_made_parents_that_the_fit_never_saw_are_told_within_what_is_promised(file: MachineFile) -> None:
+    """Up to 512 MiB with frames in order, mixes of vmas, descriptors, threads, huge pages; pinned and quiet."""
+    rows = observations(read_runs(stored_samples(file)[0]), file.machine.rules)
+    own = replace(file.costs, ns={name: ns for name, ns in file.costs.ns.items() if name not in file.costs.inherited})
+    held = judge_held_out(rows, file.machine, own)
+    errors = sorted(abs(each.error) for each in held if each.made_bytes is not None and each.made_bytes <= MADE_BYTES)
+    assert len(errors) >= 40
+    assert quantile(errors, 0.5) <= 0.05
+    assert quantile(errors, 0.9) <= 0.12

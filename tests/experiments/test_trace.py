@@ -14,6 +14,7 @@ from experiments.answers import predict
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import Question, helpers_of
 from experiments.trace import task_slices, trace_document, trace_text
+from model.costs import COSTS
 from model.ledger import Entry
 from model.mechanisms import MECHANISMS
 from model.prediction import Prediction
@@ -87,6 +88,13 @@ def test_functions_of_the_path_enclose_their_charge(predictions: list[Prediction
         and each["ts"] + each["dur"] >= charge["ts"] + charge["dur"] - _EPSILON_US
     }
     assert {"kernel_clone", "copy_process", "copy_mm", "dup_mmap", "copy_page_range"} <= around
+
+
+def test_each_charge_says_what_its_price_stands_for(events: list[Event]) -> None:
+    charges = [each for each in events if each.get("cat") in ("charge", "latency")]
+    assert {each["args"]["stands_for"] for each in charges} == {COSTS[each["name"]].stands_for for each in charges}
+    assert all(each["args"]["per"] and each["args"]["count"] >= 0.0 for each in charges)
+    assert any("copy_present_ptes@v6" in each["args"]["stands_for"] for each in charges)
 
 
 def test_every_process_and_thread_has_a_name(predictions: list[Prediction], events: list[Event]) -> None:
