@@ -65,8 +65,8 @@ def interval_bill(each: Observation, machine: Machine, costs: CostTable) -> Bill
     seen = bench_machine(machine, pinned=each.row.row.pinned)
     if "elsewhere" in each.row.options:  # the bench itself says where the child runs
         seen = replace(seen, placements={})
-    if each.row.other:
-        seen = replace(seen, placements={"*": (Placement(child="other"),)})
+    if each.row.other:  # the weight says how often the child before was away too, which `returned_*` are charged for
+        seen = replace(seen, placements={"*": (Placement(child="other", weight=each.returned),)})
     placements = seen.placements_of(family_of(each.scenario.spawn))
     # A low quantile shows the quick mode: not the one in which the caller waits for the child's end.
     quick = next((placement for placement in placements if placement.waker != "queue"), placements[0])

@@ -11,7 +11,7 @@ from typing import Any
 from calibration.capture.snapshot import process_from_document
 from calibration.plan import PlannedRow, planned_rows, scenario_of
 from calibration.quantiles import quantile, resample_reach
-from calibration.samples import Run, SampleFile
+from calibration.samples import Run, Sample, SampleFile
 from model.elf_image import ElfImage, ElfObject
 from model.process import Process
 from model.rules import Rules
@@ -41,6 +41,7 @@ class Observation:
         scenario: what was run.
         reach: |ln| within which the value of a resample of these processes lies, but for one in a hundred thousand.
         contiguous: least and greatest share of neighbouring frames that a process of the row had.
+        returned: of a row that asks for children on another CPU, how likely the child before was there too.
     """
 
     row: PlannedRow
@@ -52,6 +53,7 @@ class Observation:
     scenario: Scenario
     reach: float = 0.0
     contiguous: tuple[float, float] = (0.0, 0.0)
+    returned: float = 0.0
 
     @property
     def name(self) -> str:
@@ -73,7 +75,7 @@ def observations(
     parents, targets = captured(file)
     found: list[Observation] = []
     for row in planned_rows() if plan is None else plan:
-        runs = [_elsewhere(run) for run in kept.get(row.row.name, [])] if row.other else kept.get(row.row.name, [])
+        runs, returned = elsewhere(kept.get(row.row.name, [])) if row.other else (kept.get(row.row.name, []), 0.0)
         parent = parents.get(row.row.name)
         if not runs or (parent is None and row.milestones != ("value",)):
             continue
@@ -94,6 +96,7 @@ def observations(
                         scenario=scenario,
                         reach=resample_reach(process_differences(runs, begin, end), outer_of(row)),
                         contiguous=_contiguous_range(runs),
+                        returned=returned,
                     )
                 )
     return found
@@ -104,10 +107,27 @@ def outer_of(row: PlannedRow) -> float:
     return MIDDLE if row.count("cold-ms") or "victim" in row.options else OUTER
 
 
-def _elsewhere(run: Run) -> Run:
-    """Those samples of a run whose child was on another CPU than its caller."""
-    samples = (each for each in run.samples if each.child_cpu is not None and each.child_cpu != each.caller_cpu_before)
-    return replace(run, samples=tuple(samples))
+def elsewhere(runs: Sequence[Run]) -> tuple[list[Run], float]:
+    """Those samples whose child ran on another CPU than its caller, and how likely the child before them did (0 or 1).
+
+    A loop's children mostly take turns, one here and one there, so that what the child before left there is already
+    paid for. Where it lay decides as much of a small fork as the wake-up: only the samples of the more frequent kind.
+    """
+    home, away = [_after(run, returned=False) for run in runs], [_after(run, returned=True) for run in runs]
+    if sum(len(run.timed) for run in home) >= sum(len(run.timed) for run in away):
+        return home, 0.0
+    return away, 1.0
+
+
+def _after(run: Run, *, returned: bool) -> Run:
+    """The samples of a run whose child was away, and the child of the one before them too, or not; warm-ups count."""
+    pairs = zip(run.samples, run.samples[1:], strict=False)
+    kept = (each for last, each in pairs if _away(each, each) and _away(last, each) == returned)
+    return replace(run, samples=tuple(kept))
+
+
+def _away(child: Sample, caller: Sample) -> bool:
+    return child.child_cpu is not None and child.child_cpu != caller.caller_cpu_before
 
 
 def _contiguous(runs: Sequence[Run]) -> float | None:

@@ -240,6 +240,17 @@ def _simulation_text(file: MachineFile, rounds: int) -> list[str]:
         f"  events : bare timeouts  {speed.events / speed.timeouts:>12.2f}",
         f"  charges : bare, {MANY_LIBRARIES:<8}{libraries.charges / libraries.timeouts:>12.2f}",
         f"  charges alone : bare    {charging['bare'] / charging['charges']:>12.2f}",
+        *_explained(speed, charging["bare"] / charging["charges"]),
+    ]
+
+
+def _explained(speed: Rates, alone: float) -> list[str]:
+    """Why a whole spawn is slower than its charges: shares of its time, from the rates of the same run."""
+    charging, waiting = speed.charges / speed.timeouts / alone, speed.events / speed.timeouts
+    return [
+        f"  of a spawn's time       {charging:>12.0%} charges, {waiting:.0%} events as bare ones cost",
+        "  the rest comes with every spawn: its tasks are made, its functions called;",
+        "  a program of many libraries has more charges for it",
     ]
 
 

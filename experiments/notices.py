@@ -160,7 +160,15 @@ def _of_machine(file: MachineFile, question: Question, host: str) -> Iterator[No
         yield Notice("other_kernel", f"prices measured on {kernel} under the rules of {question.kernel}")
     names = differing(question.rules, machine.rules)
     if names:
-        yield Notice("rule_not_measured", f"not the rules of the measured kernel and libc: {', '.join(names)}")
+        told = ", ".join(f"{name}{_idle_rule(name, question.parent)}" for name in names)
+        yield Notice("rule_not_measured", f"not the rules of the measured kernel and libc: {told}")
+
+
+def _idle_rule(name: str, parent: Process) -> str:
+    """Why a rule changes nothing here, in brackets; empty if it can."""
+    if name != "overcommit_guess" or parent.limits.commit_mode is not None:
+        return ""
+    return f" (no effect: a {parent.origin} parent is taken to fit; it acts on --pid, --procfs and snapshots)"
 
 
 def _changes(file: MachineFile, facts: HostFacts) -> Iterator[Notice]:

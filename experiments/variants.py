@@ -21,8 +21,11 @@ _PLAIN = {
     "writable": "writable",
 }
 """Fields that are attributes of the process itself."""
-_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "lookup_name_bytes")
-"""Counts of an object that grow with its look-ups; each has a price of its own."""
+_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "version_compares", "lookup_name_bytes")
+"""Counts of an object that grow with its look-ups; those that cost something have a price of their own."""
+_LINES_A_LOOKUP = 1.5
+"""Lines of the tables that a look-up more reads first: those of programs with 500 to 14,000 look-ups (bash, vim, ssh,
+curl, gdb) less those of /bin/true are 2.3, 1.8, 1.3, 1.25 and 1.6 each."""
 _HEAP = frozenset({"resident", "huge", "folio_pages"})
 
 
@@ -184,7 +187,7 @@ def varied_target(target: ElfImage, changes: Mapping[str, Any]) -> ElfImage:
     Libraries beyond its own are copies of its smallest one, at the end of the search scope, where they lengthen no
     look-up of the others; library_lookups and library_relocations are of each copy. Look-ups and relocations of the
     whole start-up are made up by the executable. A look-up asks as many objects and has as long a name as its object's
-    others, and each 512 relocations write a page.
+    others, it reads `_LINES_A_LOOKUP` new lines of the tables, and each 512 relocations write a page.
 
     Raises:
         ValueError: it is not linked dynamically, or would have fewer than none of something.
@@ -223,14 +226,15 @@ def _with_libraries(target: ElfImage, changes: Mapping[str, Any]) -> ElfImage:
     return replace(target, objects=target.objects + copies)
 
 
-def _more_lookups(program: ElfObject, more: int) -> ElfObject:
-    total = program.symbol_lookups + more
+def _more_lookups(each: ElfObject, more: int) -> ElfObject:
+    total = each.symbol_lookups + more
     if total < 0:
-        raise ValueError(f"{program.name}: {total} symbol look-ups would be left: the others have more than asked for")
-    if not program.symbol_lookups:
-        return replace(program, symbol_lookups=total, lookup_probes=total)
-    parts = {name: getattr(program, name) * total // program.symbol_lookups for name in _OF_LOOKUPS}
-    return replace(program, symbol_lookups=total, **parts)
+        raise ValueError(f"{each.name}: {total} symbol look-ups would be left: the others have more than asked for")
+    lines = max(0, each.lookup_lines + round(more * _LINES_A_LOOKUP))
+    if not each.symbol_lookups:
+        return replace(each, symbol_lookups=total, lookup_probes=total, lookup_lines=lines)
+    parts = {name: getattr(each, name) * total // each.symbol_lookups for name in _OF_LOOKUPS}
+    return replace(each, symbol_lookups=total, lookup_lines=lines, **parts)
 
 
 def _more_relocations(each: ElfObject, more: int) -> ElfObject:

@@ -18,7 +18,7 @@ from experiments.bundled_images import bundled_image
 from experiments.cli.main import main
 from experiments.notices import STRICT
 from experiments.scenarios import Question
-from model.process import Process
+from model.process import Limits, Process
 from tests.experiments.plausible import plausible_file
 from tests.experiments.test_answers import SCHEMA
 
@@ -137,6 +137,17 @@ def test_strict_refuses_on_the_command_line_each_for_its_reason(
     captured = capsys.readouterr()
     assert not captured.out
     assert captured.err.startswith("spawncost: error: --strict: ")
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(commit_mode=0)])
+def test_a_rule_of_overcommit_says_where_it_acts(limits: Limits) -> None:
+    """A described parent is taken to fit, so its predictions are the same under either value."""
+    file = here()[0]
+    other = replace(file.machine.rules, overcommit_guess="per_vma_free")
+    parent = replace(synthetic_parent(GIB // 4), limits=limits)
+    document = answer(replace(question(parent, file), rules=other), file)
+    (text,) = (each["text"] for each in document["warnings"] if each["code"] == "rule_not_measured")
+    assert ("no effect" in text) == (limits.commit_mode is None)
 
 
 def test_strict_refuses_another_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

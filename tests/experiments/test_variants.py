@@ -7,7 +7,7 @@ import pytest
 from experiments.bundled_images import bundled_image
 from experiments.variants import varied_target
 
-ASKED = ("lookup_probes", "bloom_rejections", "string_compares", "lookup_name_bytes")
+ASKED = ("lookup_probes", "bloom_rejections", "string_compares", "version_compares", "lookup_name_bytes")
 
 
 @pytest.mark.parametrize("factor", [1, 3, 40])
@@ -31,3 +31,14 @@ def test_look_ups_of_the_whole_start_are_made_up_by_the_program() -> None:
     assert changed.symbol_lookups == target.symbol_lookups + program.symbol_lookups
     for name in ASKED:
         assert getattr(changed.objects[0], name) == 2 * getattr(program, name)
+
+
+def test_look_ups_more_read_more_lines_of_the_tables_and_fewer_read_fewer() -> None:
+    """Else a sweep over them would leave out what most of them cost, once the tables are beyond the caches."""
+    target = bundled_image("true")
+    lookups = [target.symbol_lookups + more for more in (-9, 0, 1000, 30_000)]
+    images = [varied_target(target, {"symbol_lookups": each}) for each in lookups]
+    fewer, same, more, most = (sum(each.lookup_lines for each in image.objects) for image in images)
+    assert fewer < same == sum(each.lookup_lines for each in target.objects)
+    assert most - same == pytest.approx(30 * (more - same), rel=0.01)
+    assert 1000 < more - same < 4000
