@@ -103,7 +103,7 @@ def calibrate(
     samples = samples or (_own_samples(name) if more is not None else None)
     folder = path.parent if out is not None else samples_directory()
     samples = samples or folder / f"{run_name(name, date, quick=quick)}.jsonl"
-    rows = [row for row in planned_rows() if row.quick or not quick] if more is None else rows_beyond(more, samples)
+    plans = [rows_of_pass(done, samples, quick=quick, more=more) for done in range(1, passes + 1)]
     complaints: list[Complaint] = []
 
     def note(found: Iterable[Complaint]) -> None:
@@ -114,8 +114,7 @@ def calibrate(
     with calibrating() as alone:
         note(before_it(facts, alone=alone))
         since = ticks()
-        for done in range(1, passes + 1):
-            wanted = [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in rows]
+        for wanted in plans:
             measure(wanted, samples, quick=quick, facts=facts, progress=progress)
         note(beside_it(facts, host_facts(date=date), since, ticks()))
     progress(0, 1, "fitting")
@@ -155,8 +154,16 @@ def refit(file: MachineFile, out: Path) -> Calibration:
     return Calibration(path=out, samples=samples, assembled=assembled)
 
 
-def rows_beyond(more: Mapping[str, int], samples: Path) -> list[PlannedRow]:
-    """Rows of the plan with processes beyond those that a file of samples holds; 0: as many as the plan has.
+def rows_of_pass(done: int, samples: Path, *, quick: bool, more: Mapping[str, int] | None) -> list[PlannedRow]:
+    """Rows with the processes that a file of samples is to hold after so many passes. Raises BadInput."""
+    if more is not None:
+        return rows_beyond(more, samples, passes=done)
+    chosen = [row for row in planned_rows() if row.quick or not quick]
+    return [replace(row, row=replace(row.row, processes=row.row.processes * done)) for row in chosen]
+
+
+def rows_beyond(more: Mapping[str, int], samples: Path, *, passes: int = 1) -> list[PlannedRow]:
+    """Rows of the plan with processes beyond those that a file of samples holds, so often; 0: as many as the plan has.
 
     Raises:
         BadInput: none, or a row that the plan does not have.
@@ -167,7 +174,8 @@ def rows_beyond(more: Mapping[str, int], samples: Path) -> list[PlannedRow]:
         what = "there is no such row" if unknown else "it names no row"
         raise BadInput(f"--rows {unknown or ''}".strip(), what, "`make docs` lists them in build/docs/plan.md")
     there = read_runs(samples).kept() if samples.exists() else {}
-    wanted = {name: len(there.get(name, ())) + (extra or plan[name].row.processes) for name, extra in more.items()}
+    beyond = {name: passes * (extra or plan[name].row.processes) for name, extra in more.items()}
+    wanted = {name: len(there.get(name, ())) + count for name, count in beyond.items()}
     return [replace(plan[name], row=replace(plan[name].row, processes=count)) for name, count in wanted.items()]
 
 

@@ -30,7 +30,6 @@ from calibration.suspects import (
     samples_suspect,
 )
 from model.costs import CostTable, fold_assumed
-from model.kernel.fork import SpawnFailed
 from model.machine import Machine
 from model.rules import Rules
 
@@ -87,7 +86,7 @@ def residual_of(each: Observation, machine: Machine, costs: CostTable) -> tuple[
     try:
         counts = fold_assumed(interval_bill(each, machine, costs).counts)
         parts = {cost: costs.price(cost) * count for cost, count in counts.items() if count}
-    except (KeyError, SpawnFailed):
+    except KeyError:
         return None
     predicted = sum(parts.values())
     if predicted <= 0.0:

@@ -20,18 +20,22 @@ from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations
 from calibration.plan import planned_rows
 from calibration.quantiles import quantile
-from calibration.samples import Milestone, Sample, SampleFile, read_runs
+from calibration.samples import Milestone as MilestoneName
+from calibration.samples import Sample, SampleFile, read_runs
 from calibration.spread import SpreadRow, pooled, row_ratios, spread_rows, with_placements
 from model.costs import CostTable
 from model.machine import Machine
+from model.prediction import Milestone
 from model.simulation import simulate
-from model.spread import LENGTHS, UNPINNED, Z90, length_of, path_reach
+from model.spread import LENGTHS, SPAWNS_ERROR, UNPINNED, Z80, Z90, length_of, path_reach
 
 LEVEL = 0.9
+BETWEEN = 0.8
+"""Share of single spawns that lies between p10 and p90."""
 LEAST_POINTS = 8
 """A class with fewer points takes the error of all."""
 MOST_ERROR = 3.0
-TIMED: tuple[Milestone, ...] = ("call", "main", "reaped")
+TIMED: tuple[MilestoneName, ...] = ("call", "main", "reaped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,19 @@ class Point:
     def inside(self, error: float) -> bool:
         """Whether the interval holds what was measured, if so large an error is allowed for."""
         return abs(self.error) <= math.hypot(self.width, Z90 * math.hypot(self.known, error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """A single spawn beside the prediction that the other rows make of it.
+
+    Attributes:
+        row: its row.
+        need: the least error of single spawns with which it lies between p10 and p90; 0: it does anyway.
+    """
+
+    row: str
+    need: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +131,32 @@ def quiet_points(foretold: Iterable[Foretold]) -> list[Point]:
     ]
 
 
-def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) -> tuple[list[Point], list[bool]]:
+def needed(ns: float, found: Milestone) -> float:
+    """The least error of spawns with which a time lies between p10 and p90: `model.spread.widened` turned round."""
+    if found.p10_ns <= ns <= found.p90_ns:
+        return 0.0
+    end_ns = found.p10_ns if ns < found.p10_ns else found.p90_ns
+    return math.sqrt(math.log(ns / found.p50_ns) ** 2 - math.log(end_ns / found.p50_ns) ** 2) / Z80
+
+
+def spawns_error(spawned: Sequence[Spawned]) -> float:
+    """The least error with which p10 to p90 holds BETWEEN of them; 0 if it does anyway."""
+    return quantile([each.need for each in spawned], BETWEEN) if spawned else 0.0
+
+
+def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) -> tuple[list[Point], list[Spawned]]:
     """Every process of the unpinned rows beside the prediction that placements and spread of the others make.
 
-    Returns: the points, and for each single spawn whether it lies between p10 and p90.
+    Returns: the points, and the single spawns.
     """
     points: list[Point] = []
-    between: list[bool] = []
-    plain = replace(
-        machine, model_error={name: error for name, error in machine.model_error.items() if UNPINNED not in name}
-    )
+    spawned: list[Spawned] = []
+    quiet = {
+        name: error
+        for name, error in machine.model_error.items()
+        if UNPINNED not in name and name != SPAWNS_ERROR
+    }  # fmt: skip
+    plain = replace(machine, model_error=quiet)
     ratios: dict[str, Mapping[str, Sequence[float]]] = {}
     for row in rows:
         with contextlib.suppress(KeyError):  # a price that this plan did not reach
@@ -145,11 +178,11 @@ def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) ->
             for times in filter(None, runs):
                 error = math.log(found.p50_ns / quantile(times, 0.5))
                 points.append(Point(name=f"{row.name}:{name}", kind=kind, error=error, known=0.0, width=width))
-                between += [found.p10_ns <= each <= found.p90_ns for each in times]
-    return points, between
+                spawned += [Spawned(row=row.name, need=needed(each, found)) for each in times]
+    return points, spawned
 
 
-def _times(samples: Iterable[Sample], name: Milestone) -> list[float]:
+def _times(samples: Iterable[Sample], name: MilestoneName) -> list[float]:
     values = [each.milestone_ns(name) for each in samples]
     return [value for value in values if value is not None]
 
@@ -157,7 +190,8 @@ def _times(samples: Iterable[Sample], name: Milestone) -> list[float]:
 def model_errors(
     fitted: Sequence[Observation], spread: Sequence[SpreadRow], machine: Machine, costs: CostTable
 ) -> dict[str, float]:
-    """Relative standard errors of predictions: `plain` and by length of path; `unpinned-*` by what a path does.
+    """Relative standard errors of predictions: `plain` and by length of path; `unpinned-*` by what a path does;
+    `spawns` of single spawns.
 
     Args:
         fitted: the rows of the fit's first stage; spread: the unpinned rows.
@@ -166,8 +200,8 @@ def model_errors(
     file = MachineFile(machine=machine, costs=costs)
     quiet = quiet_points(foretell(fitted, file, by="row")[0])
     errors = {**({"plain": error_for(quiet)} if quiet else {}), **errors_by_kind(quiet)}
-    points, _ = run_points(spread, replace(machine, model_error=errors), costs)
-    return {**errors, **errors_by_kind(points)}
+    points, spawned = run_points(spread, replace(machine, model_error=errors), costs)
+    return {**errors, **errors_by_kind(points), **({SPAWNS_ERROR: spawns_error(spawned)} if spawned else {})}
 
 
 def coverage(file: MachineFile, samples: SampleFile) -> Coverage:
@@ -179,10 +213,11 @@ def coverage(file: MachineFile, samples: SampleFile) -> Coverage:
     rows = observations(samples, file.machine.rules)
     quiet = quiet_points(foretell(fitted_rows(file, samples), file, by="row")[0])
     held = held_out_points(rows, file)
-    runs, between = run_points(spread_rows(rows, samples.kept()), file.machine, file.costs)
+    runs, spawned = run_points(spread_rows(rows, samples.kept()), file.machine, file.costs)
     foretold = _nested(quiet, lambda each: each.name.partition(":")[0])
     ran = _nested(runs, lambda each: each.name.partition(":")[0])
     errors = file.machine.model_error
+    between = _between(spawned)
     inside = [each.inside(errors.get(each.kind, errors.get("plain", 0.0))) for each in held]
     return Coverage(
         foretold=_share(foretold),
@@ -225,6 +260,15 @@ def _nested(points: Sequence[Point], group: Callable[[Point], str]) -> list[bool
         errors: Mapping[str, float] = errors_by_kind(others)
         anyhow = error_for(others) if others else 0.0
         found += [each.inside(errors.get(each.kind, anyhow)) for each in points if group(each) == name]
+    return found
+
+
+def _between(spawned: Sequence[Spawned]) -> list[bool]:
+    """Whether each spawn lies between p10 and p90 with the error that those of the other rows need."""
+    found: list[bool] = []
+    for row in dict.fromkeys(each.row for each in spawned):
+        error = spawns_error([each for each in spawned if each.row != row])
+        found += [each.need <= error for each in spawned if each.row == row]
     return found
 
 

@@ -179,8 +179,9 @@ def _once_more(session: _Session, rows: Sequence[Row], out: Path) -> list[tuple[
     found: list[tuple[Row, int]] = []
     for name in rows_apart({name: runs for name, runs in kept.items() if name in planned}):
         row, there = planned[name], len(kept[name])
+        first = 1 + max(run.process for run in kept[name])  # one that failed left a gap
         if there < 1.5 * row.processes:
-            found += [(row, there + i) for i in range(math.ceil(row.processes / 2))]
+            found += [(row, first + i) for i in range(math.ceil(row.processes / 2))]
     session.total += len(found)
     return found
 

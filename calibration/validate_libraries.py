@@ -58,7 +58,8 @@ class LibraryCase:
         bare_ns: predicted p50 without a hypervisor.
         adds_ns: measured p50 beyond that with libc alone; cold_adds_ns, bare_adds_ns: the same of the others.
         lookups_for_tens: symbol look-ups at which it would add ten milliseconds, had it that many times more to
-            relocate: by what it was measured to take beyond fifty empty libraries; NaN without any.
+            relocate: by what it was measured to take beyond fifty empty libraries; NaN without any,
+            and where those alone take that long.
     """
 
     name: str
@@ -225,7 +226,8 @@ def _beyond(case: LibraryCase, alone: LibraryCase, empty: LibraryCase) -> Librar
     """The case with what it adds to the program with libc alone, itself if it is that."""
     adds_ns = case.comparison.measured_ns(0.5) - alone.comparison.measured_ns(0.5)
     relocating_ns = adds_ns - empty.adds_ns
-    grow = (TENS_NS - empty.adds_ns) / relocating_ns if case is not empty and relocating_ns > 0.0 else math.nan
+    told = case is not empty and relocating_ns > 0.0 and empty.adds_ns < TENS_NS
+    grow = (TENS_NS - empty.adds_ns) / relocating_ns if told else math.nan
     return replace(
         case,
         adds_ns=adds_ns,

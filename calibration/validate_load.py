@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -119,7 +120,8 @@ def _process(case: LoadCase) -> LoadRun:
 def copies_now() -> list[float]:
     """Times of REFERENCE in ns, a repetition each; none where it cannot run."""
     try:
-        output = run_bench(Builder().bench(REFERENCE.row.bench), [*REFERENCE.row.args, "--reps", "5"], cpu=0)
+        cpu = max(os.sched_getaffinity(0))
+        output = run_bench(Builder().bench(REFERENCE.row.bench), [*REFERENCE.row.args, "--reps", "5"], cpu=cpu)
     except (BenchError, BenchUnavailableError):
         return []
     return [float(each["value_ns"]) for each in output.records if not each["warmup"]]

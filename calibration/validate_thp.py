@@ -7,6 +7,7 @@ copied the whole 2 MiB at the first write.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -72,7 +73,7 @@ def validate_thp(
     """
     if file.machine.rules.thp_cow != "split_pmd":
         raise BadInput(file.machine.name, "its kernel copies huge pages whole", "give a machine file of 5.8 or later")
-    bench = Builder().bench("cow")
+    bench, cpu = Builder().bench("cow"), max(os.sched_getaffinity(0))
     found: list[HugeWrite] = []
     for what, options, now, before in CASES:
         if progress is not None:
@@ -80,7 +81,7 @@ def validate_thp(
         apart: list[float] = []
         for _ in range(processes):
             try:
-                output = run_bench(bench, ["--thp", "--pages", str(PAGES), *options], cpu=0)
+                output = run_bench(bench, ["--thp", "--pages", str(PAGES), *options], cpu=cpu)
             except (BenchError, BenchUnavailableError) as error:
                 raise BadInput("cow --thp", str(error), "allow huge pages (madvise), or make room") from error
             times = sorted(each["value_ns"] / PAGES for each in output.records if not each["warmup"])

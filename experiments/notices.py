@@ -22,6 +22,8 @@ _SLACK = 1.05
 TWO_MODES = 2.0
 """p90 over p10 from which a mixture of placements is worth a warning."""
 _RARE = 0.1
+_SHOWN = 0.005
+"""Share of a time from which it is told whose prices it is made of: less would be shown as 0 %."""
 _ASSUMED = {
     "contiguous": "how far its page frames are neighbours cannot be read: {value:g} is assumed (--contiguous)",
     "writable": "how much of it was written since its last fork cannot be read: {value:g} is assumed (--writable)",
@@ -91,6 +93,8 @@ def not_own(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
         names = [name for name in counts if name in which]
         if names and prediction.bill.elapsed_ns:
             share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
+            if share < _SHOWN:
+                continue
             first = max(names, key=lambda name: counts[name] * costs.price(name))
             yield Notice(code, f"{share:.0%} {text}, most of it {first}")
 
@@ -104,7 +108,8 @@ def stood_in(file: MachineFile, prediction: Prediction) -> Iterator[Notice]:
     if names and prediction.bill.elapsed_ns:
         share = sum(counts[name] * costs.price(name) for name in names) / prediction.bill.elapsed_ns
         text = f"{share:.0%} comes from prices that {file.machine.name} has not measured and others stand in for"
-        yield Notice("assumed_price", f"{text}: {', '.join(sorted(names))}; calibrate again")
+        if share >= _SHOWN:
+            yield Notice("assumed_price", f"{text}: {', '.join(sorted(names))}; calibrate again")
 
 
 def placements(machine: Machine, question: Question, prediction: Prediction) -> Iterator[Notice]:

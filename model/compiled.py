@@ -25,7 +25,7 @@ from model.prediction import SPREAD_LINE
 from model.process import Caller
 from model.quantiles import mixture_quantiles
 from model.scenario import Scenario
-from model.spread import LENGTHS, LOADER_CLASS, MANNERS, class_of, length_of, spread_of
+from model.spread import LENGTHS, LOADER_CLASS, MANNERS, class_of, length_of, spread_of, widened
 
 Array = NDArray[np.float64]
 BLOCK = 8192
@@ -186,8 +186,11 @@ class Compiled:
         times = [each[: len(names)] for each in quiet]
         kinds = [_kinds(each, len(names) - 1, len(parents)) for each in taken]
         found = self._quantiles(levels, times, kinds)
-        told = found[[0, len(levels) // 2, -1]]
-        milestones = {name: MilestoneArrays(times[0][row], *told[:, row]) for row, name in enumerate(names)}
+        low, p50, high = found[[0, len(levels) // 2, -1]]
+        p10, p90 = widened(self.machine, low, p50, high)
+        milestones = {
+            name: MilestoneArrays(times[0][row], p10[row], p50[row], p90[row]) for row, name in enumerate(names)
+        }
         result = CompiledResult(
             mechanism=self.scenario.spawn.mechanism if self.scenario.spawn else "",
             milestones=milestones,
@@ -220,7 +223,9 @@ class Compiled:
 
     def _loader(self, quiet_ns: Array) -> MilestoneArrays:
         spread = self._spread(LOADER_CLASS)
-        return MilestoneArrays(quiet_ns, *mixture_quantiles(QUANTILES, [1.0], [quiet_ns], [spread]))
+        low, p50, high = mixture_quantiles(QUANTILES, [1.0], [quiet_ns], [spread])
+        p10, p90 = widened(self.machine, low, p50, high)
+        return MilestoneArrays(quiet_ns, p10, p50, p90)
 
     def breakdown(
         self, block: Block, taken: Sequence[Taken], name: str, milestone: MilestoneArrays

@@ -93,7 +93,7 @@ class Machine:
         noise_floor: median |ln| of A/A pairs.
         model_error: relative standard error of predictions of rows that the fit did not see: `plain` and by length of
             path (`short`, `medium`, `long`), and beside it, where tasks can be placed, `unpinned-` by what a path does
-            (`copies`, `execs`, `bare`).
+            (`copies`, `execs`, `bare`); `spawns`: that of single spawns beyond the spread of their class.
     """
 
     name: str

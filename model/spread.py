@@ -6,7 +6,7 @@ Quantiles are never added: the mixture is built for each milestone as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,10 @@ SHORT_NS, LONG_NS = 0.15 * NS_PER_MS, 4 * NS_PER_MS
 """Below the first a wake-up or an interrupt is much of a path, above the second the tick meets it."""
 RUNTIME_COSTS = ("jdk_", "cpython_")
 """What the costs of a runtime's own code begin with."""
+SPAWNS_ERROR = "spawns"
+"""Name of the error by which single spawns spread beyond what their class does, among a machine's errors."""
+Z80 = 1.2816
+"""p10 and p90 of the normal distribution."""
 LIKE = {"runtime": "medium-wakes", "medium-wakes": "medium", "short-wakes": "short"}
 """Class to go by where one was never measured."""
 UNPINNED = "unpinned"
@@ -97,16 +101,32 @@ def spread_of(machine: Machine, kind: str, *, cold: bool = False) -> Spread:
     return next((machine.spread[name] for name in names if name in machine.spread), NO_SPREAD)
 
 
+def widened(machine: Machine, p10: ArrayLike, p50: ArrayLike, p90: ArrayLike) -> tuple[Any, Any]:
+    """p10 and p90 of single spawns: beside the spread of their class, what one path of it differs from another by.
+
+    The two act independently, so their logarithms add as squares: a narrow body grows, a second mode far from p50
+    hardly moves, p50 does not.
+    """
+    error = Z80 * machine.model_error.get(SPAWNS_ERROR, 0.0)
+    if not error:
+        return p10, p90
+    below, above = (np.log(np.divide(one, other)) for one, other in ((p50, p10), (p90, p50)))
+    return np.multiply(p50, np.exp(-np.hypot(below, error))), np.multiply(p50, np.exp(np.hypot(above, error)))
+
+
 def milestones_of(
     names: Sequence[str],
     machine: Machine,
     costs: CostTable,
     runs: Sequence[tuple[Placement, FinishedRun]],
     variants: Sequence[FinishedRun],
+    *,
+    busy: bool = False,
 ) -> dict[str, Milestone]:
     """Quiet times, quantiles and intervals of milestones that every run has reached.
 
-    A run's milestones all spread as its whole path does, so that none overtakes a later one.
+    A run's milestones all spread as its whole path does, so that none overtakes a later one. `busy`: other programs
+    take the CPUs; what they do to single spawns is in the placements, and the errors were measured without them.
     """
     first = runs[0][1]
     kinds = [path_class(run.path_to(last_of(run))) for _, run in runs]
@@ -119,6 +139,8 @@ def milestones_of(
         quiet = first.milestones[name]
         sigma = relative_error(bill_of(first.path_to(name)), quiet, machine, costs, (kinds[0], reach))
         below, above = assumed_error(name, quiet, variants)
+        if not busy:
+            p10, p90 = widened(machine, p10, p50, p90)
         milestones[name] = Milestone(
             quiet_ns=float(quiet),
             p10_ns=float(p10),
@@ -184,7 +206,8 @@ def assemble(
         reached = tuple(index for index, (_, run) in enumerate(runs) if name in run.milestones)
         by_runs.setdefault(reached, []).append(name)
     for reached, group in by_runs.items():
-        milestones |= milestones_of(group, machine, costs, [runs[index] for index in reached], variants)
+        chosen = [runs[index] for index in reached]
+        milestones |= milestones_of(group, machine, costs, chosen, variants, busy=scenario.load.busy_cpus > 0)
     milestones = {name: milestones[name] for name in names}
     last = names[-1] if names else "done"
     path = first.path_to(last)
@@ -215,6 +238,7 @@ def stretch(machine: Machine, quiet_ns: float, *, cold: bool = False) -> Milesto
     """A stretch of one task's own work, which meets nobody: it spreads as unpinned execs do."""
     spread = spread_of(machine, LOADER_CLASS, cold=cold)
     p10, p50, p90 = mixture_quantiles((0.1, 0.5, 0.9), [1.0], [np.array([quiet_ns])], [spread])[:, 0]
+    p10, p90 = widened(machine, p10, p50, p90)
     sigma = Z90 * machine.model_error.get("plain", 0.0)
     return Milestone(
         quiet_ns=quiet_ns,

@@ -49,7 +49,7 @@ def test_there_are_notebooks() -> None:
 def test_a_notebook_runs_and_shows_something(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = read(path)
-    NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     outputs = outputs_of(notebook)
     assert [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"] == []
     shown = {kind for output in outputs for kind in output.get("data", {})}

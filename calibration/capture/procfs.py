@@ -131,7 +131,7 @@ def _memory_map(directory: Path, what: str, *, live: bool) -> MemoryMap:
         except FileNotFoundError:
             continue
         except PermissionError as error:
-            remedy = "run as the user who owns it, or with CAP_SYS_PTRACE" if live else "make the file readable"
+            remedy = "run it with sudo, or describe the process by --rss" if live else "make the file readable"
             raise BadInput(what, f"{name} may not be read", remedy) from error
         except ProcessLookupError as error:
             raise BadInput(what, "it ended while it was read", "give a process that keeps running") from error

@@ -106,9 +106,12 @@ static void one_round(long number)
 {
     sleep_ns(STILL_NS);
     long long calls_before = atomic_load(&calls), worked_before = atomic_load(&worked_ns);
-    sleep_ns(STILL_NS);
+    do // a thread that has no CPU has not called yet
+        sleep_ns(STILL_NS);
+    while (atomic_load(&calls) == calls_before);
     double idle_ns = (double)(atomic_load(&worked_ns) - worked_before) / (double)(atomic_load(&calls) - calls_before);
     atomic_store(&longest_ns, 0);
+    calls_before = atomic_load(&calls);
     int64_t from = now_ns();
     pid_t pid = fork();
     if (pid < 0)
@@ -118,7 +121,9 @@ static void one_round(long number)
     int64_t called = now_ns();
     if (waitpid(pid, NULL, 0) != pid)
         die("waitpid");
-    sleep_ns(STILL_NS);
+    do
+        sleep_ns(STILL_NS);
+    while (atomic_load(&calls) == calls_before);
     printf("{\"round\":%ld,\"call_ns\":%lld,\"longest_ns\":%lld,\"idle_ns\":%.1f}\n", number, (long long)(called - from),
            (long long)atomic_load(&longest_ns), idle_ns);
     fflush(stdout);

@@ -10,6 +10,7 @@ import typer
 
 from calibration.errors import BadInput
 from experiments.cli.options import Asked, accepting, question_of
+from model.spread import SPAWNS_ERROR
 
 if TYPE_CHECKING:
     from calibration.advise import Advice
@@ -59,7 +60,8 @@ def advise_command(asked: Asked, budget: Budget = "60s", as_json: Json = False) 
 
 
 def _document(advice: Advice, file: MachineFile, found: list[Prediction], budget_s: float) -> dict[str, Any]:
-    model_error = max(file.machine.model_error.values(), default=0.0)
+    errors = file.machine.model_error
+    model_error = max((each for name, each in errors.items() if name != SPAWNS_ERROR), default=0.0)
     return {
         "schema": SCHEMA,
         "machine": file.machine.name,

@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         if reviewed is not None:
             document |= {"expected": reviewed.record}
             lines += reviewed.lines
-        print(json.dumps(document, indent=1) if as_json else "\n".join(lines))
+        print(json.dumps(document, indent=1, allow_nan=False) if as_json else "\n".join(lines))
         return 1 if found.failed or (reviewed is not None and reviewed.moved) else 0
 
 
@@ -113,7 +113,8 @@ def _coverage(found: Coverage | None) -> dict[str, Any] | None:
         return None
     shares = zip(("foretold", "held_out", "runs", "spawns"), found.points, strict=True)
     parts = {name: {"share": getattr(found, name), "points": points} for name, points in shares if points}
-    return {"interval": found.intervals, "points": sum(found.points[:3]), **parts}
+    total = sum(found.points[:3])
+    return {"interval": found.intervals if total else None, "points": total, **parts}
 
 
 def _coverage_lines(found: Coverage | None) -> list[str]:

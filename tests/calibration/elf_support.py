@@ -32,7 +32,7 @@ def loader_statistics(path: str, arguments: Sequence[str], environ: Mapping[str,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**environ, "LD_DEBUG": "statistics", "LC_ALL": "C"},
-            timeout=20,
+            timeout=300,
             check=False,
             start_new_session=True,
         )

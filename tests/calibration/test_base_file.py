@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calibration import machine_file
-from calibration.calibrate import NOTHING, base_file, rows_beyond
+from calibration.calibrate import NOTHING, base_file, rows_beyond, rows_of_pass
 from calibration.check import stored_samples
 from calibration.errors import BadInput
 from calibration.machine_file import find_machine, write_machine_file
@@ -64,6 +64,11 @@ def test_rows_that_were_advised_are_measured_beyond_what_there_is(tmp_path: Path
     found = {row.row.name: row.row.processes for row in rows_beyond({"syscall": 3, "vfork": 5, "clock": 0}, path)}
     assert found == {"syscall": 7, "vfork": 5, "clock": planned["clock"]}
     assert rows_beyond({"vfork": 2}, tmp_path / "none.jsonl")[0].row.processes == 2
+    one, two = (rows_of_pass(done, path, quick=False, more={"syscall": 3})[0].row.processes for done in (1, 2))
+    assert two - one == 3, "a second pass adds what was asked for, not what is there again"
+    plan = {row.row.name: row.row.processes for row in rows_of_pass(1, path, quick=True, more=None)}
+    again = {row.row.name: row.row.processes for row in rows_of_pass(2, path, quick=True, more=None)}
+    assert again == {name: 2 * count for name, count in plan.items()}
     for none in ({}, {"nosuch": 1}):
         with pytest.raises(BadInput, match="--rows"):
             rows_beyond(none, path)

@@ -46,7 +46,7 @@ def tiny(builder: Builder) -> Path:
 
 def run(builder: Builder, name: str, *args: str, cpu: int | None = CPU) -> BenchOutput:
     try:
-        return run_bench(builder.bench(name), args, cpu=cpu, timeout_s=60)
+        return run_bench(builder.bench(name), args, cpu=cpu, timeout_s=300)
     except BenchUnavailableError as error:
         pytest.skip(str(error))
 
@@ -251,8 +251,9 @@ def test_reading_a_cached_file_maps_several_pages_a_fault(builder: Builder) -> N
 @pytest.mark.parametrize("mech", ["fork", "fork_raw", "clone3"])
 def test_fork_grows_with_pages_and_vfork_does_not(builder: Builder, mech: str) -> None:
     def quiet(how: str, pages: int) -> float:
-        output = run(builder, "fork_touched", "--mech", how, "--pages", str(pages), "--reps", "15")
-        return float(min(record["call_ns"] for record in timed(output)))
+        args = ("--mech", how, "--pages", str(pages), "--reps", "15")
+        outputs = [run(builder, "fork_touched", *args) for _ in range(3)]
+        return float(min(record["call_ns"] for output in outputs for record in timed(output)))
 
     assert quiet(mech, 32768) > 3 * quiet(mech, 0)
     assert quiet("vfork", 32768) < 3 * quiet("vfork", 0)
@@ -279,7 +280,7 @@ def test_nothing_is_left_of_a_held_bench(builder: Builder) -> None:
         group = os.getpgid(header["pid"])
         assert group != os.getpgrp()
         assert len(alive(group)) == 4
-    end_s = time.monotonic() + 5
+    end_s = time.monotonic() + 60
     while alive(group) and time.monotonic() < end_s:
         time.sleep(0.01)
     assert not alive(group)

@@ -9,8 +9,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+import experiments
 from calibration import remeasure
 from calibration.capture.host import fingerprint, host_facts
 from calibration.check import Check, check_samples, relative_errors, residuals, stored_samples
@@ -23,6 +25,7 @@ from calibration.suspects import COST_TOLERANCE, other_rules
 from experiments.cli.main import main
 from model.costs import COSTS
 
+SCHEMA = Path(experiments.__file__).parent / "schemas" / "check.json"
 RESAMPLES = int(os.environ.get("SPAWNCOST_RESAMPLES", "12"))
 """`make stress` takes a hundred."""
 STRIDE = 1 if "SPAWNCOST_RESAMPLES" in os.environ else 6
@@ -200,7 +203,9 @@ def test_the_command_says_by_its_status_what_it_found(tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["deviations"] == []
     assert main(["check", "--machine", str(wrong), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert document["suspects"][0]["cost"] == "copy_huge_pmd"
+    assert document["coverage"]["spawns"]["points"] > 1000
     assert main(["check", "--machine", str(wrong)]) == 1
     text = capsys.readouterr().out
     assert "suspect: price of copy_huge_pmd, now 1.30 times what fits" in text

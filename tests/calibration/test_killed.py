@@ -37,7 +37,7 @@ from calibration.capture.host import host_facts
 from calibration.plan import planned_rows
 names = ("syscall", "touch-64", "fork-256", "vfork", "spread-vfork")
 rows = [row for row in planned_rows() if row.row.name in names]
-measure(rows, Path(sys.argv[1]), quick=True, facts=host_facts(), progress=lambda done, total, what: None)
+measure(rows, Path(sys.argv[1]), quick=False, facts=host_facts(), progress=lambda done, total, what: None)
 """
 
 
@@ -120,7 +120,7 @@ def test_kill_9_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
             before = b""
             continue
         killed += 1
-        end_s = time.monotonic() + 3.0
+        end_s = time.monotonic() + 120.0  # a compiler, or the last repetitions of a bench
         while left_behind(tmp_path) and time.monotonic() < end_s:
             time.sleep(0.02)
         assert not left_behind(tmp_path)
@@ -128,7 +128,7 @@ def test_kill_9_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         assert after.startswith(before[: before.rfind(b"\n") + 1]), "a whole line was lost or changed"
         before = after
     assert killed == (KILLS or 4)
-    assert not interrupted(command, environment, 150.0)
+    assert not interrupted(command, environment, 900.0)
     check_whole(samples, before)
     assert words_in(Path("/sys/kernel/mm/transparent_hugepage")) == folios
 

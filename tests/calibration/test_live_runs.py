@@ -105,6 +105,8 @@ def test_huge_pages_are_there_when_asked_for_and_only_then(kind: str, mechanism:
     results = run_matrix(
         [replace(_case(kind, mechanism), thp=thp) for thp in (False, True)], processes=1, reps=2, capture=None
     )
+    if (why := results[1].error or "") and "transparent huge pages" in why:
+        pytest.skip(why)
     without, with_thp = (result.processes[0].thp_bytes for result in results)
     assert without == 0
     assert with_thp >= 0.8 * SMALL_BYTES
@@ -118,7 +120,8 @@ def test_a_jvm_is_captured_and_timed(mechanism: str) -> None:
     snapshot = result.snapshots[0]
     assert snapshot.runtime == Runtime.JVM
     assert snapshot.threads > 5
-    assert (_faults(result, "process") > 50) == (mechanism == "jdk-fork")
+    # A compiler thread that lags behind on a busy machine faults beside some of the spawns, not beside all.
+    assert (min(result.processes[0].minflt_process) > 50) == (mechanism == "jdk-fork")
 
 
 @needs_jdk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -85,13 +86,25 @@ def test_an_interrupt_keeps_what_is_measured(go: Callable[..., SampleFile], tmp_
     assert len(go(VALUE, SPAWN).runs) == 5
 
 
-def test_the_budget_ends_the_measurement_and_thins_all_rows(go: Callable[..., SampleFile]) -> None:
+class Clock:
+    """Time that goes on by a step whenever it is asked for: however slow the machine, the same work fits into it."""
+
+    def __init__(self, step_s: float) -> None:
+        self.steps = itertools.count()
+        self.step_s = step_s
+
+    def monotonic(self) -> float:
+        return next(self.steps) * self.step_s
+
+
+def test_the_budget_ends_the_measurement_and_thins_all_rows(
+    go: Callable[..., SampleFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert go(VALUE, SPAWN, budget_s=0).runs == ()
     many = [Row(name=name, bench="vfork_exit", processes=400, reps=3) for name in "ab"]
-    start_s = time.monotonic()
+    monkeypatch.setattr(measure, "time", Clock(0.01))
     counts = [len(runs) for runs in go(*many, budget_s=1.0).kept().values()]
-    assert time.monotonic() - start_s < 30
-    assert 0 < sum(counts) < 800
+    assert 20 < sum(counts) < 100, "each process asks for the time at least once"
     assert max(counts) - min(counts) <= 2 + max(counts) // 5
 
 
@@ -181,7 +194,7 @@ def test_a_bench_that_does_not_end_is_ended(builder: Builder) -> None:
     start_s = time.monotonic()
     with pytest.raises(BenchError, match="not done after"):
         run_bench(builder.bench("fork_touched"), ["--cold-ms", "10000"], cpu=None, timeout_s=0.3)
-    assert time.monotonic() - start_s < 10
+    assert time.monotonic() - start_s < 60
 
 
 def test_something_else_than_a_bench_is_an_error() -> None:

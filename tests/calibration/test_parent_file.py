@@ -80,7 +80,9 @@ def processes(draw: st.DrawFn) -> Process:
     )
 
 
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+SLOW = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def toml(tmp_path: Path, text: str) -> Path:

@@ -66,7 +66,7 @@ def test_no_user_memory_without_status(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (PermissionError(13, "Permission denied"), "may not be read .*CAP_SYS_PTRACE"),
+        (PermissionError(13, "Permission denied"), "may not be read .*sudo.*--rss"),
         (ProcessLookupError(3, "No such process"), "ended while"),
         (OSError(5, "Input/output error"), "Input/output error"),
     ],

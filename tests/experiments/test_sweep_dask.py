@@ -51,7 +51,7 @@ def test_a_cluster_gives_the_same_rows_though_a_worker_is_killed(
     killed: list[int] = []
 
     def kill_one(tally: Tally) -> None:
-        if not killed and tally.computed >= 50:
+        if not killed and tally.computed:  # the first blocks are single points
             killed.append(tally.computed)
             os.kill(victims[0], signal.SIGKILL)
 
