@@ -255,17 +255,16 @@ ldso_exit_fixed (exit) by exec_target
     What exit_mmap costs more for an image with ld.so and libc.
 ldso_object (object) by exec_target
     elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, the first mmap of a library, its RELRO.
-ldso_segment (segment) assumed 0.0 × syscall
+ldso_segment (segment) by exec_target else 0.5 × ldso_object
     elf/dl-map-segments.h:_dl_map_segments@2.36: the mmap of a further PT_LOAD of a library, which splits the first.
-    Source: none; what the benches' libraries have of it is in ldso_object. The rows that would tell it are planned
-    (exec-libs-segments), but no bundled samples hold them, and without them the two prices cannot be told apart.
+    Told by exec-libs-segments; without it by half of an ldso_object, of which the benches' libraries have as many.
 ldso_relative (relocation) by exec_target
     elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
 ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
-ldso_version (look-up) assumed 0.0 × syscall
+ldso_version (look-up) by exec_target else 0.0 × ldso_lookup
     elf/dl-lookup.c:check_match@2.36: what a look-up costs more that asks for a symbol of a version.
-    Source: none; in ldso_lookup until samples hold the rows that tell it (exec-libs-versions).
+    Told by exec-libs-versions; without it none, for it is in ldso_lookup then.
 ldso_probe (probe) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
 ldso_line (cache line) by exec_target else 0.0 × syscall
