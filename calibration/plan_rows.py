@@ -143,6 +143,7 @@ exec-libs-c: exec_target --target libs --libs 24 --exports 200 --relative 300 --
   --name-bytes 16 --rodata 1 --bss-pages 1 --versioned 1
 exec-libs-cxx: exec_target --target libs --libs 32 --exports 1000 --relative 1500 --rel-spread 12 --lookups 250 \
   --distinct 1 --name-bytes 40 --rodata 1 --bss-pages 1 --versioned 1
+exec-libs-probes: exec_target --target libs --libs 32 --exports 1 --lookups 250 --distinct 1
 exec-libs-96: exec_target --target libs --libs 96
 exec-libs-by-name: exec_target --target libs --libs 24 --by-name 1 | held-out
 exec-setid: exec_setid --target tiny_static | processes=30 milestones=call,main,reaped

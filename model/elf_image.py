@@ -117,6 +117,11 @@ class ElfObject:
     build_id: str = ""
 
     @property
+    def vain_probes(self) -> int:
+        """Probes that went on to bucket and chain and found nothing there: neither rejected nor a look-up's last."""
+        return max(0, self.lookup_probes - self.bloom_rejections - self.symbol_lookups)
+
+    @property
     def vmas(self) -> int:
         """All vmas of the object."""
         return self.file_vmas_clean + self.file_vmas_dirtied + self.anon_vmas
