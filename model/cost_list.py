@@ -262,6 +262,9 @@ ldso_relative (relocation) by exec_target
     elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
 ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
+ldso_turn (look-up) by exec_target else 0.3 × syscall
+    elf/dl-lookup.c:do_lookup_x@2.36: branches foretold wrong by a look-up that is not like the one before: another
+    length of its name, another place in the scope. Told by exec-libs-mixed; without it by what real programs took.
 ldso_version (look-up) by exec_target else 0.0 × ldso_lookup
     elf/dl-lookup.c:check_match@2.36: what a look-up costs more that asks for a symbol of a version.
     Told by exec-libs-versions; without it none, for it is in ldso_lookup then.

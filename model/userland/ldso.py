@@ -64,7 +64,7 @@ def map_object(task: Task, each: ElfObject) -> None:
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain, ldso_line,
+    Charges: ldso_relative, ldso_lookup, ldso_turn, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain, ldso_line,
     fault_file_write and ldso_dirtied for each page that is written first, fault_anon for bss, fault_file_read for each fault-around
     window that is read.
     """
@@ -76,6 +76,7 @@ def relocate(task: Task, each: ElfObject) -> None:
                 + each.other_relocations
                 + each.lazy_jump_slots,
                 "ldso_lookup": each.symbol_lookups,
+                "ldso_turn": each.lookup_turns,
                 "ldso_version": each.version_compares,
                 "ldso_name_byte": each.lookup_name_bytes,
                 "ldso_cached": each.symbol_cache_hits,
