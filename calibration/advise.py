@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from calibration.errors import BadInput
-from calibration.fit import FLOOR, design_matrix, misfit, row_weights, solve, unit_costs
+from calibration.fit import FLOOR, design_matrix, fold_untold, misfit, row_weights, solve, unit_costs
 from calibration.identify import fitted_rows
 from calibration.machine_file import MachineFile
 from calibration.measure import ROUND_S
@@ -134,7 +134,9 @@ def advise(file: MachineFile, samples: SampleFile, asked: Sequence[Asked], budge
         raise BadInput("--budget", "it is no time", "give one such as 60s")
     rows = fitted_rows(file, samples)
     names, counts = design_matrix(rows, file.machine, unit_costs())
-    relative = counts / np.array([each.value_ns for each in rows])[:, None]
+    measured = np.array([each.value_ns for each in rows])
+    names, counts, _ = fold_untold(names, counts, measured, row_weights(rows))
+    relative = counts / measured[:, None]
     price = np.array([max(file.costs.price(name), 1e-3) for name in names])
     weights = row_weights(rows)
     prices, robust = solve(relative, weights, np.ones(len(rows)))
@@ -151,7 +153,7 @@ def advise(file: MachineFile, samples: SampleFile, asked: Sequence[Asked], budge
 
 
 def _shares(asked: Asked, names: Sequence[str], price: Array) -> Array:
-    folded = fold_assumed(asked.counts)
+    folded = fold_assumed(asked.counts, known=names)
     return np.array([folded.get(name, 0.0) for name in names]) * price / asked.quiet_ns
 
 

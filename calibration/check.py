@@ -84,7 +84,7 @@ class Check:
 def residual_of(each: Observation, machine: Machine, costs: CostTable) -> tuple[float, dict[str, float]] | None:
     """Predicted ns of an observation and each cost's share in it; None where a price is missing."""
     try:
-        counts = fold_assumed(interval_bill(each, machine, costs).counts)
+        counts = fold_assumed(interval_bill(each, machine, costs).counts, known=costs.ns)
         parts = {cost: costs.price(cost) * count for cost, count in counts.items() if count}
     except KeyError:
         return None

@@ -6,7 +6,8 @@ bill explains. The design matrix is the bills of the rows' own scenarios, and mu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,8 @@ FLOOR = 0.02
 TUNING = 1.5
 """Residuals beyond so many robust standard deviations weigh less (Huber)."""
 ROUNDS = 12
+TOLD = 1.0
+"""Rows tell a price that has a stand-in if its error is no larger than this share of it. No work takes no time."""
 PASSES = 2
 """Over the facts that are chosen by residual: each choice can change what is best for the others."""
 Array = NDArray[np.float64]
@@ -41,6 +44,7 @@ class Fit:
         residuals: ln(predicted / measured) of each.
         rank, condition: of the scaled design matrix.
         confounded: costs that the rows cannot tell apart from others (empty if the rank is full).
+        untold: costs that have a stand-in, and that the rows tell no better than it: counted as it.
         score: robust residual, for choosing between candidates.
         design: counts, (observations, costs), in the order of `costs.names`.
     """
@@ -51,6 +55,7 @@ class Fit:
     rank: int
     condition: float
     confounded: tuple[str, ...]
+    untold: tuple[str, ...]
     score: float
     design: Array
 
@@ -85,9 +90,11 @@ def interval_bill(each: Observation, machine: Machine, costs: CostTable) -> Bill
     )
 
 
-def design_matrix(rows: Sequence[Observation], machine: Machine, costs: CostTable) -> tuple[tuple[str, ...], Array]:
-    """Names of the priced costs that the rows charge, and the counts as a matrix."""
-    folded = [fold_assumed(interval_bill(each, machine, costs).counts) for each in rows]
+def design_matrix(
+    rows: Sequence[Observation], machine: Machine, costs: CostTable, told: Container[str] | None = None
+) -> tuple[tuple[str, ...], Array]:
+    """Names of the priced costs that the rows charge, and the counts as a matrix; all but `told` as what stands in."""
+    folded = [fold_assumed(interval_bill(each, machine, costs).counts, known=told) for each in rows]
     names = tuple(name for name in COSTS if any(counts.get(name, 0.0) != 0.0 for counts in folded))
     matrix = np.array([[counts.get(name, 0.0) for name in names] for counts in folded], dtype=float)
     return names, matrix.reshape(len(rows), len(names))
@@ -106,9 +113,9 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
     if not rows:
         raise ValueError("nothing to fit: no row was measured")
     names, matrix = design_matrix(rows, machine, unit_costs())
-    measured = np.array([each.value_ns for each in rows])
+    measured, weights = np.array([each.value_ns for each in rows]), row_weights(rows)
+    names, matrix, untold = fold_untold(names, matrix, measured, weights)
     relative = matrix / measured[:, None]
-    weights = row_weights(rows)
     prices, robust = solve(relative, weights, np.ones(len(rows)))
     predicted = relative @ prices
     covariance = covariance_of(relative, robust, predicted - 1.0)
@@ -125,9 +132,48 @@ def fit(rows: Sequence[Observation], machine: Machine) -> Fit:
         rank=rank,
         condition=condition,
         confounded=confounded,
+        untold=untold,
         score=score,
         design=matrix,
     )
+
+
+def fold_untold(
+    names: tuple[str, ...], matrix: Array, measured: Array, weights: Array
+) -> tuple[tuple[str, ...], Array, tuple[str, ...]]:
+    """A design matrix in which costs that its rows do not tell are counted as what stands in for them, and their names.
+
+    One after the other, the least sure first: without it the rows may tell what it was mixed up with.
+    """
+    found: list[str] = []
+    while name := _least_told(names, matrix / measured[:, None], weights):
+        column = matrix[:, names.index(name)]
+        others = tuple(each for each in names if each != name)
+        matrix = np.delete(matrix, names.index(name), axis=1)
+        for base, factor in fold_assumed({name: 1.0}, known=others).items():
+            matrix[:, others.index(base)] += factor * column
+        names = others
+        found.append(name)
+    return names, matrix, tuple(found)
+
+
+def _least_told(names: Sequence[str], relative: Array, weights: Array) -> str:
+    """The cost with a stand-in whose error is the largest share of its price, if that is too large; else nothing.
+
+    One that comes out as nothing is not told: what its rows cost more went to others, whose counts differ there too.
+    """
+    places = {name: index for index, name in enumerate(names)}
+    asked = [name for name in names if (like := COSTS[name].otherwise) is not None and like[0] in places]
+    if not asked:
+        return ""
+    prices, robust = solve(relative, weights, np.ones(len(relative)))
+    variance = np.diag(covariance_of(relative, robust, relative @ prices - 1.0))
+    lost = identifiability(names, relative, weights)[2]
+    told = [name for name in asked if name not in lost and prices[places[name]] > 0.0]
+    errors = dict.fromkeys(asked, math.inf)
+    errors |= {name: math.sqrt(max(0.0, variance[places[name]])) / prices[places[name]] for name in told}
+    worst = max(errors, key=lambda name: errors[name])
+    return worst if errors[worst] > TOLD else ""
 
 
 def row_weights(rows: Sequence[Observation]) -> Array:
@@ -206,7 +252,7 @@ def fit_beside(rows: Sequence[Observation], machine: Machine, known: CostTable) 
     For rows that stand on everything else, such as a JVM's: a misfit of theirs must not move a kernel price.
     """
     start = replace(known, ns={**unit_costs().ns, **known.ns})
-    names, matrix = design_matrix(rows, machine, start)
+    names, matrix = design_matrix(rows, machine, start, told=known.ns)
     new = [index for index, name in enumerate(names) if name not in known.ns]
     if not rows or not new:
         return known

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import BadInput
-from calibration.fit import Fit, covariance_of, design_matrix, fit, row_weights, solve, unit_costs
+from calibration.fit import Fit, covariance_of, design_matrix, fit, fold_untold, row_weights, solve, unit_costs
 from calibration.machine_file import MachineFile
 from calibration.observations import Observation, observations, outer_of, process_differences
 from calibration.quantiles import quantile
@@ -202,8 +202,9 @@ def foretell(
     the only teacher of a cost cannot.
     """
     names, counts = design_matrix(rows, file.machine, unit_costs())
-    measured = np.array([each.value_ns for each in rows])
-    relative, weights = counts / measured[:, None], row_weights(rows)
+    measured, weights = np.array([each.value_ns for each in rows]), row_weights(rows)
+    names, counts, _ = fold_untold(names, counts, measured, weights)
+    relative = counts / measured[:, None]
     price = np.array([max(file.costs.price(name), 1e-9) for name in names])
     keys = [each.row.row.name if by == "row" else each.row.row.bench for each in rows]
     found: list[Foretold] = []

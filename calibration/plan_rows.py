@@ -143,6 +143,8 @@ exec-libs-c: exec_target --target libs --libs 24 --exports 200 --relative 300 --
   --name-bytes 16 --rodata 1 --bss-pages 1 --versioned 1
 exec-libs-cxx: exec_target --target libs --libs 32 --exports 1000 --relative 1500 --rel-spread 12 --lookups 250 \
   --distinct 1 --name-bytes 40 --rodata 1 --bss-pages 1 --versioned 1
+exec-libs-probes: exec_target --target libs --libs 32 --exports 1 --lookups 250 --distinct 1
+exec-libs-mixed: exec_target --target libs --libs 24 --exports 200 --lookups 200 --distinct 1 --name-bytes 48 --mixed 1
 exec-libs-96: exec_target --target libs --libs 96
 exec-libs-by-name: exec_target --target libs --libs 24 --by-name 1 | held-out
 exec-setid: exec_setid --target tiny_static | processes=30 milestones=call,main,reaped
@@ -255,6 +257,8 @@ held-exec-own: exec_threads --target tiny_static --threads 8 --pages 8192 | held
 held-exec-setid: exec_setid --target dynamic | held-out milestones=call,main,reaped
 held-exec-alone: exec_threads --target tiny_static --threads 0 | held-out
 held-libs-real: exec_target --target libs --libs 32 --exports 300 --relative 1000 --lookups 250 --distinct 1 | held-out
+held-libs-mixed: exec_target --target libs --libs 12 --exports 400 --relative 500 --lookups 400 --distinct 1 \
+  --name-bytes 40 --mixed 1 | held-out
 held-libs-16: exec_target --target libs --libs 16 --exports 100 --relative 500 --lookups 100 | held-out
 """
 

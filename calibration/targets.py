@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from zlib import crc32
 
 from calibration.build import BENCH_DIR, Builder
 from calibration.errors import BadInput
@@ -48,6 +49,7 @@ class TargetSpec:
         rodata: 1: each has read-only data, a segment more.
         versioned: 1: the last library's symbols bear a version, and the others ask for it.
         distinct: 1: each library refers to symbols of its own, so that what a look-up reads was not read before.
+        mixed: 1: as in real programs names are of all lengths up to name_bytes, and any library may define a symbol.
         by_name: 1: the program knows its libraries by name alone, and they are found through its RPATH.
         calls: functions of the last library that each library calls through its procedure linkage table.
         lazy: 1: the libraries bind these at the first call, else at start-up; the benches have no such calls.
@@ -65,6 +67,7 @@ class TargetSpec:
     rodata: int = 0
     versioned: int = 0
     distinct: int = 0
+    mixed: int = 0
     by_name: int = 0
     calls: int = 0
     lazy: int = 0
@@ -101,8 +104,10 @@ def library_source(spec: TargetSpec, index: int) -> str:
     of = range(spec.libs) if spec.distinct else (0,)
     targets = [[_padded(f"target_{group}_{i}", spec) for i in range(spec.lookups)] for group in of]
     called = [[_padded(f"called_{group}_{i}", spec) for i in range(spec.calls)] for group in of]
+    if spec.mixed:
+        names += [name for name in chain.from_iterable(targets) if crc32(name.encode()) % spec.libs == index]
     if index == spec.libs - 1:
-        names += chain.from_iterable((*targets, *called))
+        names += chain.from_iterable(called if spec.mixed else (*targets, *called))
     for name in names:
         lines += [f"    .globl {name}", f"    .type {name}, %function", f"{name}:", "    ret", f"    .size {name}, 1"]
     lines += [f"    call {name}@PLT" for name in called[index % len(called)]] if index < spec.libs - 1 else []
@@ -124,7 +129,8 @@ def library_source(spec: TargetSpec, index: int) -> str:
 def _padded(name: str, spec: TargetSpec) -> str:
     """A name of at least the length asked for; what tells it from others stands at its end, as in C++."""
     kind, _, number = name.partition("_")
-    return f"{kind}_".ljust(spec.name_bytes - len(number), "n") + number
+    length = crc32(name.encode()) % (spec.name_bytes + 1) if spec.mixed else spec.name_bytes
+    return f"{kind}_".ljust(length - len(number), "n") + number
 
 
 def _build_library(

@@ -81,12 +81,19 @@ def elf_document(image: ElfImage) -> dict[str, object]:
 
 
 def start_record(
-    start: Start, *, machine: str, caller: str, what_if: Sequence[str] = (), page_cache: str = "warm"
+    start: Start,
+    *,
+    machine: str,
+    caller: str,
+    what_if: Sequence[str] = (),
+    page_cache: str = "warm",
+    constructors: int = 0,
 ) -> dict[str, Any]:
     """What `elf` adds to the document under `start`: the prices of the start in parts, the dearest first.
 
     Times in microseconds, undisturbed: `main_us` from the call of execve to `_start`, `loader_us` of it in ld.so,
-    `whole_us` to the end of a process whose main returns at once, which is the sum of the parts.
+    `whole_us` to the end of a process whose main returns at once, which is the sum of the parts; `left_out`: what is
+    run before `_start` and priced nothing.
     """
     return {
         "machine": machine,
@@ -97,6 +104,7 @@ def start_record(
         "main_stderr_us": microseconds(start.stderr_ns),
         "loader_us": microseconds(start.loader_ns),
         "whole_us": microseconds(start.whole_ns),
+        "left_out": [own_code(constructors)] if constructors else [],
         "parts": [
             {
                 "name": part.name,
@@ -112,6 +120,12 @@ def start_record(
             for part in start.parts
         ],
     }
+
+
+def own_code(constructors: int) -> str:
+    """What of constructors has no price: nothing in a file tells how long they run."""
+    which = "constructors, which are" if constructors > 1 else "constructor, which is"
+    return f"the own code of {constructors} {which} priced as called only"
 
 
 def object_row(each: ElfObject) -> dict[str, object]:

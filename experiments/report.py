@@ -168,6 +168,7 @@ def _start_lines(start: Document) -> Iterator[str]:
     yield f"execve to _start{asked}: {duration(start['main_us'])} (standard error {duration(start['main_stderr_us'])})"
     yield f"  of it in ld.so: {duration(start['loader_us'])}"
     yield f"  to the end of an empty main: {duration(start['whole_us'])}"
+    yield from (f"  left out: {each}" for each in start["left_out"])
     yield f"  undisturbed, {start['caller']} caller, {start['page_cache']} page cache; prices of {start['machine']}"
 
 

@@ -185,7 +185,7 @@ def _counted(plan: Plan, inputs: Mapping[str, Any], milestone: str) -> Counted:
         raise BadInput(f"--milestone {milestone}", why, "choose another") from error
     except ValueError as error:
         raise BadInput(f"point {_told(inputs)}", str(error), "narrow the axes") from error
-    return Counted(found.elapsed_ns, fold_assumed(found.counts))
+    return Counted(found.elapsed_ns, fold_assumed(found.counts, known=file.costs.ns))
 
 
 def _told(inputs: Mapping[str, Any]) -> str:

@@ -111,7 +111,7 @@ def _stderr_ns(costs: CostTable, counts: Counts, points: int) -> Array:
     for cost, values in counts.items():
         if not costs.price(cost):
             continue  # as in `spread.relative_error`
-        ((name, factor),) = fold_assumed({cost: 1.0}).items()
+        ((name, factor),) = fold_assumed({cost: 1.0}, known=costs.ns).items()
         if name in place:
             folded[place[name]] += factor * values
     met = np.flatnonzero(folded.any(axis=1))

@@ -237,7 +237,7 @@ elf_interpreter (file) by exec_target
 execve_fixed (execve) by exec_target
     begin_new_exec to START_THREAD of fs/binfmt_elf.c:load_elf_binary@v6.18, segments left out; first faults.
 elf_load_segment (segment) by exec_target
-    fs/binfmt_elf.c:elf_load@v6.18: one PT_LOAD of the executable.
+    fs/binfmt_elf.c:elf_load@v6.18: one PT_LOAD of the executable or of its interpreter.
 exec_arg_page (page) by exec_target
     fs/exec.c:copy_strings@v6.18: a page of argv or envp, its later move, its scan.
 image_exit_fixed (exit) by exec_target
@@ -250,30 +250,37 @@ cpuid (instruction) by cpuid
 reclaim_stack (thread) by fork_threads
     sysdeps/nptl/fork.h:reclaim_stacks@2.36: the child's walk over one stack, without the copy fault.
 ldso_fixed (start) by exec_target
-    load_elf_interp, ld.so's bootstrap, ld.so.cache, TLS; libc's own mapping is an ldso_object.
+    ld.so's bootstrap, ld.so.cache, TLS; libc's own mapping is an ldso_object.
 ldso_exit_fixed (exit) by exec_target
     What exit_mmap costs more for an image with ld.so and libc.
 ldso_object (object) by exec_target
     elf/dl-load.c:_dl_map_object_from_fd@2.36: open, read, fstat, the first mmap of a library, its RELRO.
-ldso_segment (segment) assumed 0.0 × syscall
+ldso_segment (segment) by exec_target else 0.5 × ldso_object
     elf/dl-map-segments.h:_dl_map_segments@2.36: the mmap of a further PT_LOAD of a library, which splits the first.
-    Source: none; what the benches' libraries have of it is in ldso_object. The rows that would tell it are planned
-    (exec-libs-segments), but no bundled samples hold them, and without them the two prices cannot be told apart.
+    Told by exec-libs-segments; without it by half of an ldso_object, of which the benches' libraries have as many.
 ldso_relative (relocation) by exec_target
     elf/do-rel.h:elf_dynamic_do_Rela@2.36: one relative relocation.
 ldso_lookup (look-up) by exec_target
     elf/dl-lookup.c:_dl_lookup_symbol_x@2.36: hash, hit, version, store.
-ldso_version (look-up) assumed 0.0 × syscall
+ldso_turn (look-up) by exec_target else 0.3 × syscall
+    elf/dl-lookup.c:do_lookup_x@2.36: branches foretold wrong by a look-up that is not like the one before: another
+    length of its name, another place in the scope. Told by exec-libs-mixed; without it by what real programs took.
+ldso_version (look-up) by exec_target else 0.0 × ldso_lookup
     elf/dl-lookup.c:check_match@2.36: what a look-up costs more that asks for a symbol of a version.
-    Source: none; in ldso_lookup until samples hold the rows that tell it (exec-libs-versions).
+    Told by exec-libs-versions; without it none, for it is in ldso_lookup then.
 ldso_probe (probe) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: one object of the scope that does not define the symbol.
+ldso_chain (probe) by exec_target else 5.0 × ldso_probe
+    elf/dl-lookup.c:do_lookup_x@2.36: an object's hash bucket and chain, read in vain: its bloom word let the name pass.
 ldso_line (cache line) by exec_target else 0.0 × syscall
     elf/dl-lookup.c:do_lookup_x@2.36: a line of a symbol, string, version or hash table that a start reads first.
 ldso_name_byte (byte) by exec_target
     elf/dl-lookup.c:do_lookup_x@2.36: a byte of a symbol's name, hashed, and compared.
 ldso_cached (look-up) by exec_target
     elf/dl-reloc.c:_dl_relocate_object@2.36: a look-up that its one-entry cache answers.
+ldso_dirtied (page) by exec_target else 0.0 × fault_file_write
+    mm/memory.c:do_cow_fault@v6.18 of a page that ld.so relocates: what it costs more than in file_write, whose process
+    gets the frames back that it has just given away; those of a new one are in no cache.
 ldso_bss (mapping) by exec_target
     elf/dl-map-segments.h:_dl_map_segments@2.36: the mapping of a library's bss beyond its file.
 ldso_object_pair (pair) by exec_target

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -166,10 +166,10 @@ class CostTable:
         return math.sqrt(max(0.0, float(vector @ self.covariance @ vector)))
 
 
-def fold_assumed(counts: Mapping[str, float], known: Mapping[str, float] | None = None) -> dict[str, float]:
+def fold_assumed(counts: Mapping[str, float], known: Container[str] | None = None) -> dict[str, float]:
     """Counts with assumed costs folded into the measured ones that they are tied to.
 
-    With `known`, the prices of a file, also those that it lacks into what stands in for them.
+    With `known`, what a file has prices of, also those that it lacks into what stands in for them.
     """
     folded: dict[str, float] = {}
     for name, count in counts.items():

@@ -65,6 +65,9 @@ class ElfObject:
     """Candidates whose version check_match holds against the one asked for."""
     lookup_name_bytes: int = 0
     """Length of all names looked up: what _dl_lookup_symbol_x hashes, and compares once where it finds them."""
+    lookup_turns: int = 0
+    """Look-ups that end in another object than the one before, or whose name is of another length: a CPU that foretells
+    branches by what came before errs there."""
     lookup_lines: int = 0
     """Distinct cache lines of this object's symbol, string, version and hash tables that all look-ups read."""
     other_relocations: int = 0
@@ -115,6 +118,11 @@ class ElfObject:
     """All its JUMP_SLOTs are resolved at start-up."""
     file_bytes: int = 0
     build_id: str = ""
+
+    @property
+    def vain_probes(self) -> int:
+        """Probes that went on to bucket and chain and found nothing there: neither rejected nor a look-up's last."""
+        return max(0, self.lookup_probes - self.bloom_rejections - self.symbol_lookups)
 
     @property
     def vmas(self) -> int:

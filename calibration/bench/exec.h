@@ -41,6 +41,7 @@ static inline struct spawn exec_options(const char *default_mech, const char *de
     option_long("versioned", 0, 0, 1);
     option_long("distinct", 0, 0, 1);
     option_long("by-name", 0, 0, 1);
+    option_long("mixed", 0, 0, 1);
     long argv_bytes = option_long("argv-bytes", 0, 0, 1 << 20), env_bytes = option_long("env-bytes", 0, 0, 1 << 20);
     long cloexec = option_long("cloexec", 0, 0, 1 << 20);
     options_end();

@@ -220,6 +220,7 @@ def _object(member: Member, bound: Bound, *, lazy: bool) -> ElfObject:
         string_compares=bound.string_compares,
         version_compares=bound.version_compares,
         lookup_name_bytes=bound.lookup_name_bytes,
+        lookup_turns=bound.lookup_turns,
         other_relocations=bound.other_relocations,
         irelative_relocations=bound.irelative_relocations,
         copy_relocations=bound.copy_relocations,

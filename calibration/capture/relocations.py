@@ -38,6 +38,7 @@ class Bound:
     string_compares: int = 0
     version_compares: int = 0
     lookup_name_bytes: int = 0
+    lookup_turns: int = 0
     other_relocations: int = 0
     irelative_relocations: int = 0
     copy_relocations: int = 0

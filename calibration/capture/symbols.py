@@ -76,6 +76,7 @@ def bind(scope: Sequence[ScopeObject], *, glob_dat_class: int = 0) -> list[Bound
             _probe(scope, bound, rows, index, np.flatnonzero(rows.owner == index))
     for index in range(len(scope)):
         _probe(scope, bound, rows, index, np.flatnonzero(rows.found == STILL_OPEN))
+    _count_turns(bound, rows)
     _distribute(scope, bound, rows, [indices for _, _, indices in plans])
     return bound
 
@@ -272,6 +273,15 @@ class _Walk:
             if len(symbols) == 1 and self.rows.found[row] == STILL_OPEN:
                 self._found(row, symbols[0])
         self.rows.found[self.passed_over] = STILL_OPEN
+
+
+def _count_turns(bound: list[Bound], rows: _Rows) -> None:
+    """Look-ups that differ from their object's one before in where they end or in how long their name is."""
+    lengths = np.array([len(name) for name in rows.names], np.int64)
+    turned = (np.diff(rows.found) != 0) | (np.diff(lengths) != 0)
+    turned &= np.diff(rows.owner) == 0
+    for owner, count in enumerate(np.bincount(rows.owner[1:][turned], minlength=len(bound))):
+        bound[owner].lookup_turns = int(count)
 
 
 def _distribute(scope: Sequence[ScopeObject], bound: list[Bound], rows: _Rows, serving: list[Indices]) -> None:

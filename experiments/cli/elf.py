@@ -49,7 +49,14 @@ def elf_command(
     file = find_machine(machine)
     cold_files = cold_files_of(page_cache)
     start = start_of(image, machine_if(file, what), caller=caller, cold_files=cold_files)
-    record = start_record(start, machine=file.machine.name, caller=caller, what_if=what.names, page_cache=page_cache)
+    record = start_record(
+        start,
+        machine=file.machine.name,
+        caller=caller,
+        what_if=what.names,
+        page_cache=page_cache,
+        constructors=image.constructors,
+    )
     document = {**elf_document(image), "start": record}
     document["warnings"] = [{"code": each.code, "text": each.text} for each in notices_if(what)]
     show(json_text(document) if as_json else elf_text(document), [document])

@@ -73,13 +73,11 @@ def execve(task: Task, call: Execve, user: Callable[[Task, ElfImage], Path]) -> 
                     task.exec_done.succeed(task)
             task.charge("execve_fixed")
             task.charge("exec_credentials", call.image.secure)
-            program = call.image.program
-            for each in (program, call.image.loader):
+            for each in (call.image.program, call.image.loader):
                 if each is not None:
                     read_mapped(task, each)
-            if program is not None:
-                task.charge("elf_load_segment", program.load_segments)
-                task.charge("fault_file_write", program.clears_bss_tail)
+                    task.charge("elf_load_segment", each.load_segments)
+                    task.charge("fault_file_write", each.clears_bss_tail)
             if task.cold:
                 task.charge("cold_exec")
     yield from user(task, call.image)

@@ -64,8 +64,8 @@ def map_object(task: Task, each: ElfObject) -> None:
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_line,
-    fault_file_write for each page that is written first, fault_anon for bss, fault_file_read for each fault-around
+    Charges: ldso_relative, ldso_lookup, ldso_turn, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain, ldso_line,
+    fault_file_write and ldso_dirtied for each page that is written first, fault_anon for bss, fault_file_read for each fault-around
     window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
@@ -76,12 +76,15 @@ def relocate(task: Task, each: ElfObject) -> None:
                 + each.other_relocations
                 + each.lazy_jump_slots,
                 "ldso_lookup": each.symbol_lookups,
+                "ldso_turn": each.lookup_turns,
                 "ldso_version": each.version_compares,
                 "ldso_name_byte": each.lookup_name_bytes,
                 "ldso_cached": each.symbol_cache_hits,
                 "ldso_probe": each.bloom_rejections,
+                "ldso_chain": each.vain_probes,
                 "ldso_line": each.lookup_lines,
                 "fault_file_write": each.dirtied_pages,
+                "ldso_dirtied": each.dirtied_pages,
                 "fault_anon": each.dirtied_bss_pages,
                 "fault_file_read": each.readable_windows,
             }
