@@ -191,9 +191,10 @@ def with_tlb(assembled: Assembled, folders: Sequence[Path] = (DATA,)) -> Assembl
 
 
 def with_tick(assembled: Assembled, host: HostFacts) -> Assembled:
-    """The machine with the tick and the base slice that its kernel was built with, where they can be read."""
+    """The machine with the tick and the base slice that its kernel was built with, where they can be read, and with
+    what its CPU has."""
     machine = assembled.file.machine
-    facts = {**machine.facts, **host.scheduler}
+    facts = {**machine.facts, **host.scheduler, **host.features}
     return replace(assembled, file=replace(assembled.file, machine=replace(machine, facts=facts)))
 
 

@@ -141,7 +141,7 @@ def _munmap(row: PlannedRow) -> tuple[Step, ...]:
     pages = row.count("pages", 1024)
     if "thp" in row.options:
         return (Munmap(huge=pages),)
-    folio_pages = max(1, row.count("kib") // 4)
+    folio_pages = PTRS_PER_TABLE if "split" in row.options else max(1, row.count("kib") // 4)
     return (Munmap(pages=pages, folio_pages=folio_pages, tables=_tables(row, pages)),)
 
 

@@ -43,6 +43,10 @@ munmap-sparse: munmap --pages 256 --sparse | quick
 munmap-thp: munmap --pages 16 --thp | quick processes=6
 munmap-folio-16k: munmap --pages 8192 --kib 16 | processes=4
 munmap-folio-512k: munmap --pages 8192 --kib 512 | processes=4
+munmap-folio-2m: munmap --pages 8192 --split | processes=4
+munmap-folio-16k-far: munmap --pages 65536 --kib 16 | processes=3 reps=3
+munmap-folio-512k-far: munmap --pages 65536 --kib 512 | processes=3 reps=3
+munmap-64k: munmap --pages 65536 | processes=3 reps=3
 cow-64: cow --pages 64 | quick
 cow-1k: cow --pages 1024 | quick processes=6
 cow-4k: cow --pages 4096 | processes=6
@@ -95,6 +99,9 @@ fork-thp-600: fork_thp --huge 600 | processes=4 reps=5
 fork-folio-16k: fork_folios --kib 16 --pages 8192 | processes=8
 fork-folio-64k: fork_folios --kib 64 --pages 8192 | processes=8
 fork-folio-512k: fork_folios --kib 512 --pages 8192 | processes=8
+fork-folio-2m: fork_folios --split --pages 8192 | processes=8
+fork-folio-16k-far: fork_folios --kib 16 --pages 262144 | processes=3 reps=3
+fork-folio-512k-far: fork_folios --kib 512 --pages 262144 | processes=3 reps=3
 fork-anon-empty: fork_vmas --kind anon_empty --vmas 400 | quick
 fork-anon-page: fork_vmas --kind anon_page --vmas 400 | quick
 fork-file-clean: fork_vmas --kind file_clean --vmas 400 | quick
@@ -223,6 +230,7 @@ held-random-96k: fork_touched --pages 98304 --order random | held-out state proc
 held-random-768k: fork_touched --pages 786432 --order random | held-out state processes=3 reps=3
 held-cow-asleep: cow --pages 16384 --writes 400 --burst 4 --gap-us 1000 | held-out processes=4
 held-rw-10k: fork_touched --pages 10000 --rewrite | held-out
+held-rw-256k: fork_touched --pages 262144 --rewrite --hog-mib 1024 | held-out state processes=3 reps=3
 held-sparse-200: fork_sparse --tables 200 | held-out
 held-sparse-1200: fork_sparse --tables 1200 | held-out processes=6
 held-thp-32: fork_thp --huge 32 | held-out
@@ -239,7 +247,11 @@ held-shared: fork_vmas --kind shared_anon --vmas 200 | held-out
 held-touch-folio: touch --pages 4096 --kib 64 | held-out processes=4
 held-touch-zero-thp: touch --pages 16 --thp --after-read | held-out processes=4
 held-folio-64k: fork_folios --kib 64 --pages 262144 | held-out state processes=3 reps=3
+held-folio-32k: fork_folios --kib 32 --pages 16384 | held-out processes=4
+held-folio-256k: fork_folios --kib 256 --pages 131072 | held-out state processes=3 reps=3
+held-folio-2m: fork_folios --split --pages 262144 | held-out state processes=3 reps=3
 held-munmap-folio: munmap --pages 4096 --kib 64 | held-out processes=4
+held-munmap-folio-far: munmap --pages 65536 --kib 64 | held-out processes=3 reps=3
 held-fds: fork_fds --high 500 --open 300 | held-out
 held-threads: fork_threads --threads 40 | held-out
 held-mix-a: fork_mix --pages 3000 --tables 40 --anon-page 60 --file-clean 80 --open 50 --threads 10 | held-out

@@ -10,6 +10,8 @@ import numpy as np
 
 from model.costs import CostTable
 from model.kernel.cow import Cow
+from model.kernel.task import System
+from model.kernel.tlb import interrupted_by
 from model.ledger import Entry
 from model.prediction import Aftermath, Growth, Recovery, Stall
 from model.scenario import Khugepaged
@@ -21,7 +23,7 @@ GROWTH_POINTS = 9
 
 
 def aftermath_of(
-    groups: Sequence[Group], cow: Cow | None, *, begin_ns: float, cpus: int, lifetime_ns: float
+    groups: Sequence[Group], cow: Cow | None, *, begin_ns: float, system: System, lifetime_ns: float
 ) -> Aftermath:
     """The aftermath of a spawn that began at `begin_ns`; nothing if it copied no memory.
 
@@ -35,7 +37,7 @@ def aftermath_of(
     threads = sum(group.spec.threads for group in groups)
     points = np.linspace(cow.end_ns, until_ns, GROWTH_POINTS)
     growth = tuple(Growth(at_ns=float(at - begin_ns), pages=_grown(batches, cow, float(at))) for at in points)
-    rounds = min(threads, cpus - 1)
+    rounds = interrupted_by(system, min(threads, len(system.cpus) - 1))
     return Aftermath(
         copied=True,
         lifetime_ns=lifetime_ns,

@@ -58,6 +58,11 @@ ipi_receiver (CPU) latency assumed 0.17 × flush_round
     Each CPU beyond the first that a flush interrupts: a write to its APIC, its acknowledgement awaited meanwhile.
     Source: Nadav Amit, "x86: concurrent TLB flushes" (LKML, May 2019), madvise and touch on a Haswell: 663, 1225 and
     1421 ns with 1, 2 and 4 threads, so 98 ns a CPU after 562 ns for the first.
+tlb_broadcast (flush) latency assumed 0.7 × flush_round
+    A flush of all CPUs by INVLPGB and TLBSYNC, which interrupts nobody: arch/x86/mm/tlb.c:broadcast_tlb_flush@v6.18.
+    Source: Rik van Riel, cover letter of "AMD broadcast TLB invalidation" (v2, LKML, December 2024), 36 threads of
+    will-it-scale on an EPYC Milan, 68 us a loop: flushes took 40 % of the CPU by IPI, 4 % by INVLPGB; so 27 us, which a
+    round to 35 CPUs makes 6.8 flush_round, against 2.7.
 protect_page (pair) by shootdown
     Two mprotect calls on one page with its local flush: mm/mprotect.c:mprotect_fixup@v6.18.
 tlb_miss (page walk) by tlb_refill
@@ -103,6 +108,8 @@ copy_folio (folio) by fork_folios
     copy_present_ptes: one batch, a refcount and a large mapcount.
 copy_folio_pte (pte) by fork_folios
     The per-pte part of a batch.
+copy_folio_pte_beyond_cache (pte) by fork_folios else 1.0 × copy_pte_beyond_cache
+    What a pte of a batch costs more when struct pages and tables outgrow the last cache that is this CPU's to use.
 copy_swap_pte (entry) assumed 1.0 × copy_present_pte
     mm/memory.c:copy_nonpresent_pte@v6.18: swap_duplicate.
     Source: one atomic reference and one store, as for a present pte; no bench swaps.
@@ -187,6 +194,8 @@ free_folio (folio) by munmap else 2.6 × free_anon_page
     Freeing a large folio that is mapped by ptes and was this mm's alone: one for all its pages.
 free_folio_page (page) by munmap else 0.07 × free_anon_page
     A page of it: mm/page_alloc.c:__free_pages_prepare@v6.18 looks at every tail page.
+free_folio_page_beyond_cache (page) by munmap else 0.0 × free_folio_page
+    What it costs more when the struct pages of all folios outgrow the second-level cache.
 free_page_beyond_pcp (page) by munmap
     What a page costs more to free than the CPU's free list takes back: mm/page_alloc.c:free_pcppages_bulk@v6.18.
 zap_file_pte (pte) by fork_file_ptes
@@ -197,6 +206,8 @@ zap_folio (folio) by fork_folios
     zap_present_ptes: one batch of a large folio.
 zap_folio_pte (pte) by fork_folios
     The per-pte part of a batch.
+zap_folio_pte_beyond_cache (pte) by fork_folios else 1.0 × zap_pte_beyond_cache
+    What a pte of a batch costs more when struct pages and tables outgrow the last cache that is this CPU's to use.
 free_pte_table (table) by fork_sparse
     mm/memory.c:free_pgtables@v6.18: one pte table.
 free_table_beyond_cache (table) by fork_sparse

@@ -25,6 +25,7 @@ class Rules:
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
     huge_zero_write: Literal["split", "alloc"] = "alloc"  # 6.14, mm/huge_memory.c:do_huge_zero_wp_pmd
     lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
+    tlb_broadcast: Literal["never", "if_cpu_has", "always"] = "if_cpu_has"  # 6.15, arch/x86/mm/tlb.c (INVLPGB)
     page_table_copy: Literal["eager", "on_demand", "async"] = "eager"  # the others in no release, kernel/page_tables.py
     posix_spawn_clear_sighand: bool = True  # glibc 2.38 and Linux 5.5, sysdeps/unix/sysv/linux/spawni.c
     jdk_launch: Literal["vfork", "posix_spawn"] = "posix_spawn"  # JDK 13, ProcessImpl.java (JDK-8213192)
@@ -45,6 +46,7 @@ KERNEL_SINCE: dict[str, tuple[tuple[tuple[int, int], object], ...]] = {
     "split_thp_reuse": (((0, 0), "mapcount"), ((5, 9), "never"), ((6, 15), "mm_id")),
     "huge_zero_write": (((0, 0), "split"), ((6, 14), "alloc")),
     "lazy_mm_cpumask": (((0, 0), False), ((6, 14), True)),
+    "tlb_broadcast": (((0, 0), "never"), ((6, 15), "if_cpu_has")),
 }
 """Rule by kernel release; each value holds from its release on."""
 

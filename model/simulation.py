@@ -112,7 +112,7 @@ def _aftermath(run: Run, scenario: Scenario) -> Aftermath:
         run.groups,
         run.caller.mm.cow,
         begin_ns=run.begin_ns,
-        cpus=len(run.system.cpus),
+        system=run.system,
         lifetime_ns=scenario.load.child_lifetime_ns,
     )
     scanned = mutable_pages(scenario.parent.space)

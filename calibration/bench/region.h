@@ -47,6 +47,13 @@ static inline void region_write(const struct region *r)
     write_each(r->start, (size_t)r->count, r->stride, false);
 }
 
+static inline void region_split(const struct region *r)
+{   // protecting one page of each 2 MiB and unprotecting it leaves the folio whole, mapped by ptes, in one vma
+    for (char *at = r->start; at < r->start + r->bytes; at += HUGE_BYTES)
+        if (mprotect(at, PAGE_BYTES, PROT_READ) < 0 || mprotect(at, PAGE_BYTES, PROT_READ | PROT_WRITE) < 0)
+            die("mprotect: %s", strerror(errno));
+}
+
 static inline void region_unmap(const struct region *r)
 {
     if (munmap(r->start, r->bytes) < 0)

@@ -61,6 +61,7 @@ class HostFacts:
     load_average: float
     date: str
     base_slice_ns: int = 0
+    invlpgb: bool = False
 
     @property
     def scheduler(self) -> dict[str, float]:
@@ -68,6 +69,11 @@ class HostFacts:
         hz = _number(self.kernel_config.get("HZ", ""))
         found = {"tick_ns": 1e9 / hz if hz else 0.0, "base_slice_ns": float(self.base_slice_ns)}
         return {name: ns for name, ns in found.items() if ns}
+
+    @property
+    def features(self) -> dict[str, float]:
+        """Facts of the machine that the CPU tells: `invlpgb`, where it has that instruction."""
+        return {"invlpgb": 1.0} if self.invlpgb else {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -121,6 +127,7 @@ def host_facts(*, date: str = "", root: Path = _ROOT) -> HostFacts:
         load_average=float((_text(root / "proc/loadavg").split() or ["0"])[0]),
         date=date,
         base_slice_ns=_base_slice_ns(root),
+        invlpgb=root == _ROOT and _has_invlpgb(cpu.get("vendor_id", "")),
     )
 
 
@@ -212,20 +219,31 @@ def _hypervisor(root: Path, flags: list[str]) -> str:
 
 
 def _cpuid_signature() -> str:
-    """The twelve letters of CPUID leaf 0x40000000, by a few bytes of machine code; "" where that is not allowed."""
+    """The twelve letters of CPUID leaf 0x40000000; "" where that is not allowed."""
+    return _cpuid(0x40000000).decode("ascii", "replace").rstrip("\0")
+
+
+def _has_invlpgb(vendor: str) -> bool:
+    """Whether CPUID leaf 0x80000008 shows INVLPGB, bit 3 of EBX: `arch/x86/include/asm/cpufeatures.h` word 13."""
+    found = _cpuid(0x80000008) if vendor in ("AuthenticAMD", "HygonGenuine") else b""
+    return bool(found) and bool(found[0] >> 3 & 1)
+
+
+def _cpuid(leaf: int) -> bytes:
+    """EBX, ECX and EDX of a leaf, by a few bytes of machine code; nothing where that is not allowed."""
     # push rbx; mov eax,edi; xor ecx,ecx; cpuid; mov [rsi],ebx; mov [rsi+4],ecx; mov [rsi+8],edx; pop rbx; ret
     code = bytes.fromhex("53 89f8 31c9 0fa2 891e 894e04 895608 5b c3")
     if platform.machine() != "x86_64":
-        return ""
+        return b""
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     except OSError:  # a policy forbids memory that can be written and executed
-        return ""
+        return b""
     page.write(code)
     entry = ctypes.c_char.from_buffer(page)
     letters = ctypes.create_string_buffer(12)
     call = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_void_p)(ctypes.addressof(entry))
-    call(0x40000000, ctypes.addressof(letters))
+    call(leaf, ctypes.addressof(letters))
     del entry  # the page cannot be closed while somebody points into it
     page.close()
-    return letters.raw.decode("ascii", "replace").rstrip("\0")
+    return letters.raw

@@ -93,9 +93,9 @@ def _sharp(lines: float, capacity: float, full: float) -> float:
 def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses, *, writable: float) -> Counts:
     """What copying the page tables of a whole mm costs: `mm/memory.c:copy_page_range@v6.18`.
 
-    Charges: copy_table, copy_table_beyond_pcp, copy_present_pte, copy_pte_beyond_cache, copy_scattered_pte,
-    wrprotect_pte, locked_rmw, copy_file_pte, copy_folio, copy_folio_pte, copy_swap_pte, copy_huge_pmd,
-    copy_huge_beyond_pcp, copy_hugetlb_pte.
+    Charges: copy_table, copy_table_beyond_pcp, copy_present_pte, copy_pte_beyond_cache, copy_folio_pte_beyond_cache,
+    copy_scattered_pte, wrprotect_pte, locked_rmw, copy_file_pte, copy_folio, copy_folio_pte, copy_swap_pte,
+    copy_huge_pmd, copy_huge_beyond_pcp, copy_hugetlb_pte.
     Leaves out: the scan of empty ptes (part of copy_table), mmu notifiers, pinned pages.
     """
     tables = mm.tables.pte + mm.tables.upper
@@ -103,7 +103,8 @@ def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses
         "copy_table": tables,
         "copy_table_beyond_pcp": beyond(tables, machine, "pcp_tables"),
         "copy_present_pte": mm.small_ptes,
-        "copy_pte_beyond_cache": (mm.small_ptes + mm.folio_ptes) * missed.far,
+        "copy_pte_beyond_cache": mm.small_ptes * missed.far,
+        "copy_folio_pte_beyond_cache": mm.folio_ptes * missed.far,
         "copy_scattered_pte": _scattered(mm, missed),
         "wrprotect_pte": mm.private_ptes * (writable if rules.wrprotect_only_writable else 1.0),
         "locked_rmw": mm.private_ptes * writable * rules.anon_exclusive,
@@ -120,12 +121,13 @@ def copy_page_range(mm: MmCounts, rules: Rules, machine: Machine, missed: Misses
 def zap_page_range(mm: MmCounts, machine: Machine, missed: Misses) -> Counts:
     """What dropping the page tables of a copy costs, every page staying: `mm/memory.c:unmap_vmas@v6.18`.
 
-    Charges: zap_pte, zap_pte_beyond_cache, zap_scattered_pte, zap_file_pte, zap_folio, zap_folio_pte, zap_huge_pmd,
-    zap_huge_beyond_pcp, free_pte_table, free_table_beyond_cache, free_upper_table.
+    Charges: zap_pte, zap_pte_beyond_cache, zap_folio_pte_beyond_cache, zap_scattered_pte, zap_file_pte, zap_folio,
+    zap_folio_pte, zap_huge_pmd, zap_huge_beyond_pcp, free_pte_table, free_table_beyond_cache, free_upper_table.
     """
     return {
         "zap_pte": mm.small_ptes + mm.swap_ptes + mm.hugetlb_pages,
-        "zap_pte_beyond_cache": (mm.small_ptes + mm.folio_ptes) * missed.far,
+        "zap_pte_beyond_cache": mm.small_ptes * missed.far,
+        "zap_folio_pte_beyond_cache": mm.folio_ptes * missed.far,
         "zap_scattered_pte": _scattered(mm, missed),
         "zap_file_pte": mm.file_ptes,
         "zap_folio": mm.folios,
@@ -214,13 +216,15 @@ def free_owned(pages: float, machine: Machine) -> Counts:
     return {"zap_pte": pages, "free_anon_page": pages, "free_page_beyond_pcp": beyond(pages, machine, "pcp_pages")}
 
 
-def free_folios(pages: float, folio_pages: int, rules: Rules) -> Counts:
+def free_folios(pages: float, folio_pages: int, rules: Rules, machine: Machine) -> Counts:
     """What zapping and freeing pages costs that lie in large folios, all of them one mm's alone.
 
-    Charges: zap_folio and zap_folio_pte, or zap_pte where the kernel has no batches; free_folio, free_folio_page.
+    Charges: zap_folio and zap_folio_pte, or zap_pte where the kernel has no batches; free_folio, free_folio_page,
+    free_folio_page_beyond_cache.
     """
     folios = pages / folio_pages
-    freed = {"free_folio": folios, "free_folio_page": pages}
+    far = _gradual(LINES["pte"] * pages, machine.fact("l2_lines"))
+    freed = {"free_folio": folios, "free_folio_page": pages, "free_folio_page_beyond_cache": pages * far}
     if not rules.fork_batches_large_folios:
         return {"zap_pte": pages, **freed}
     return {"zap_folio": folios, "zap_folio_pte": pages, **freed}

@@ -25,8 +25,8 @@ from model.rules import Rules
 _EVER = ("copy_huge_pmd", "copy_huge_beyond_pcp", "copy_hugetlb_pte")
 """Part of the copy that no rule puts off."""
 _ZAPPED = (
-    "zap_pte zap_pte_beyond_cache zap_scattered_pte zap_file_pte zap_folio zap_folio_pte free_pte_table "
-    "free_table_beyond_cache"
+    "zap_pte zap_pte_beyond_cache zap_scattered_pte zap_file_pte zap_folio zap_folio_pte "
+    "zap_folio_pte_beyond_cache free_pte_table free_table_beyond_cache"
 ).split()
 """Part of the teardown that belongs to pte tables."""
 

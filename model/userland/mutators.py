@@ -16,7 +16,7 @@ from model.kernel.cow import Cow
 from model.kernel.memory import far_copies
 from model.kernel.mm import Counts
 from model.kernel.task import Mm, Path, System, Task
-from model.kernel.tlb import flush_tlb_page
+from model.kernel.tlb import flush_tlb_page, interrupted_by
 from model.locality import Reach
 from model.process import Process
 from model.scenario import Load, Mutators
@@ -237,7 +237,8 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
-    _interrupted(task, faults.flushes / group.weight * running)
+    interrupts = faults.flushes * interrupted_by(task.system, running)
+    _interrupted(task, interrupts / group.weight)
     crowd_ns = crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
@@ -249,7 +250,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
             writes=writes,
             faults=faults,
             work_ns=work_ns + crowd_ns,
-            ipis=faults.flushes * running,
+            ipis=interrupts,
             tlb_misses=misses * group.weight,
         )
     )

@@ -38,7 +38,7 @@ def do_step(task: Task, step: Step) -> Path:
             machine = task.system.machine
             task.charge("munmap_touched")
             if step.folio_pages > 1:
-                task.charge_all(free_folios(step.pages, step.folio_pages, task.system.rules))
+                task.charge_all(free_folios(step.pages, step.folio_pages, task.system.rules, machine))
             else:
                 task.charge_all(free_owned(step.pages, machine))
             task.charge_all(free_tables(step.tables, step.pages, machine))

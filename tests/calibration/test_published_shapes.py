@@ -54,8 +54,11 @@ FOLIOS_MS = {
 Cover letter of "mm/memory: optimize fork() with PTE-mapped THP" (v2, LKML, January 2024)."""
 CLOSE_KIB, LOOSE = 32, log(1.45)
 """Beyond 32 KiB batches gain more here than there: the Xeon kept 0.70 of its time, an EPYC guest 0.54 (measured, 1 GiB
-in 512 KiB folios: 9.3 ms of 17.1). A batch takes 35 ns a pte on both; it is the pte alone that was cheaper there, 54 ns
-instead of 65. What holds at every size and machine is LOOSE."""
+in 512 KiB folios: 9.3 ms of 17.1; 0.57 in folios of 2 MiB on a quieter day). A batch takes 35 ns a pte on both; it is
+the pte alone that was cheaper there, 54 ns instead of 65. What holds at every size and machine is LOOSE."""
+FAR_PRICE = "copy_folio_pte_beyond_cache"
+FAR_CLOSE_KIB, FAR_LOOSE = 64, log(1.3)
+"""The same of machines that have measured folios beyond the cache, where a GiB of them lies."""
 
 
 def folio_factor(file: MachineFile, kib: int) -> float:
@@ -71,8 +74,10 @@ def folio_factor(file: MachineFile, kib: int) -> float:
 @pytest.mark.parametrize("kib", FOLIOS_MS)
 def test_fork_gains_from_batching_at_each_folio_size_as_published(kib: int, name: str) -> None:
     before, after = FOLIOS_MS[kib]
-    most = CLOSE if kib <= CLOSE_KIB else LOOSE
-    assert abs(log(folio_factor(machine_of(name), kib) / (after / before))) <= most
+    file = machine_of(name)
+    close_kib, loose = (FAR_CLOSE_KIB, FAR_LOOSE) if FAR_PRICE in file.costs.ns else (CLOSE_KIB, LOOSE)
+    most = CLOSE if kib <= close_kib else loose
+    assert abs(log(folio_factor(file, kib) / (after / before))) <= most
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -94,6 +99,7 @@ MUNMAP_MS = {
 2024). What a batch costs a page has fallen since: 6.12 alone took 10 to 27 % off (Hildenbrand, LKML, August 2024), so
 large folios gain more here."""
 MUNMAP_CLOSE_KIB, MUNMAP_LOOSE = 16, log(1.8)
+MUNMAP_FAR_PRICE, MUNMAP_FAR_LOOSE = "free_folio_page_beyond_cache", log(1.5)
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -116,7 +122,8 @@ def test_munmap_gains_from_batching_at_each_folio_size_as_published(kib: int, na
     )
     before, after = MUNMAP_MS[kib]
     error = log((batched / unbatched) / (after / before))
-    assert abs(error) <= (CLOSE if kib <= MUNMAP_CLOSE_KIB else MUNMAP_LOOSE)
+    loose = MUNMAP_FAR_LOOSE if MUNMAP_FAR_PRICE in file.costs.ns else MUNMAP_LOOSE
+    assert abs(error) <= (CLOSE if kib <= MUNMAP_CLOSE_KIB else loose)
     assert error < log(1.1), "no machine gains less than that one"
 
 

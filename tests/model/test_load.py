@@ -349,3 +349,17 @@ def test_who_writes_more_often_writes_no_less(threads: int) -> None:
         grown.append(found.peak_pages)
     assert all(more >= less * 0.99 for less, more in itertools.pairwise(grown)), grown
     assert grown[-1] > grown[0]
+
+
+def test_a_broadcast_flush_interrupts_no_mutator() -> None:
+    many = replace(TWO, cpus=8)
+    load = load_of(threads=8, writes_per_second=1e7, child_lifetime_ns=NS_PER_S)
+    asked = scenario(load)
+    dear = prime_costs(ipi_interrupted=16_000.0)
+    interrupted, broadcast = (
+        simulate(replace(asked, rules=replace(asked.rules, tlb_broadcast=rule)), many, dear).aftermath
+        for rule in ("never", "always")
+    )
+    assert interrupted is not None and broadcast is not None
+    assert broadcast.ipis < 0.1 * interrupted.ipis
+    assert broadcast.cow_copies > 0

@@ -92,6 +92,36 @@ def test_s14_large_folios_are_copied_in_batches() -> None:
     }
 
 
+def test_s14_ptes_of_folios_beyond_the_cache_have_a_price_of_their_own() -> None:
+    machine = replace(BARE, facts={**BARE.facts, "far_lines": 1.0})
+    scenario = scenario_of("clone3", parent_of(anon(160, folio_pages=16)))
+    batched = bill(scenario, machine, COST_TABLE).counts
+    single = bill(
+        replace(scenario, rules=replace(scenario.rules, fork_batches_large_folios=False)), machine, COST_TABLE
+    ).counts
+    for kind in ("copy", "zap"):
+        assert batched[f"{kind}_folio_pte_beyond_cache"] == 160
+        assert batched.get(f"{kind}_pte_beyond_cache", 0) == 0
+        assert single[f"{kind}_pte_beyond_cache"] == 160
+        assert single.get(f"{kind}_folio_pte_beyond_cache", 0) == 0
+
+
+def test_s19_four_cpus_and_invlpgb_flush_without_interrupting() -> None:
+    asked = scenario_of("clone3", parent_of(anon(10), threads=8, running_threads=7))
+
+    def flushes(broadcast: str, cpus: int, **facts: float) -> dict[str, float]:
+        machine = replace(BARE, cpus=cpus, facts={**BARE.facts, **facts})
+        counts = bill(replace(asked, rules=set_rule(Rules(), "tlb_broadcast", broadcast)), machine, COST_TABLE).counts
+        return {name: counts[name] for name in ("ipi_round", "ipi_receiver", "tlb_broadcast") if counts.get(name)}
+
+    interrupts, broadcast = {"ipi_round": 1, "ipi_receiver": 6}, {"tlb_broadcast": 1}
+    assert flushes("if_cpu_has", 8) == interrupts, "no machine has it that does not say so"
+    assert flushes("if_cpu_has", 8, invlpgb=1.0) == flushes("always", 8) == broadcast
+    assert flushes("never", 8, invlpgb=1.0) == interrupts
+    assert flushes("always", 3) == {"ipi_round": 1, "ipi_receiver": 1}, "an mm on three CPUs keeps its local ASIDs"
+    assert rules_for(kernel="6.14").tlb_broadcast == "never" != rules_for(kernel="6.15").tlb_broadcast
+
+
 def test_s14_large_folios_of_an_own_mm_are_zapped_in_batches_too() -> None:
     own = Munmap(pages=160, folio_pages=16, tables=1)
     freed = {"munmap_touched": 1, "free_folio": 10, "free_folio_page": 160, "free_pte_table": 1}
