@@ -91,5 +91,5 @@ def test_writers_are_said_whole(machine_path: Path, given: str) -> None:
     left = {name: each for name, each in WRITERS.items() if name != given}
     with pytest.raises(BadInput, match=given):
         of_load(machine_path, {"thp": ["off", "on"]}, **left)
-    with pytest.raises(BadInput, match="load.mutators"):
+    with pytest.raises(BadInput, match=r"load\.mutators"):
         of_load(machine_path, {"thp": ["off", "on"]}, **{given: WRITERS[given]})
