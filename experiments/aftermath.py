@@ -50,6 +50,19 @@ def aftermath_record(asked: Aftermath, compared: Mapping[str, Aftermath]) -> dic
     }
 
 
+def writes_record(each: Aftermath) -> dict[str, float]:
+    """What a row of a sweep says of it."""
+    return {
+        "cow_copies": _rounded(each.cow_copies),
+        "reuse_faults": _rounded(each.reuse_faults),
+        "splits": _rounded(each.splits),
+        "ipis": _rounded(each.ipis),
+        "peak_pages": _rounded(each.peak_pages),
+        "stalled_us": _us(each.stall.count * each.stall.mean_ns),
+        "lost_share": _rounded(each.lost_share),
+    }
+
+
 def _record(each: Aftermath) -> dict[str, Any]:
     return {
         "copied": each.copied,

@@ -12,6 +12,7 @@ from typing import Any
 
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
+from experiments.aftermath import writes_record
 from experiments.answers import by_kind, main_cause, milestone_record, predict, reached
 from experiments.compiled_points import Asked, compiled_predictions
 from experiments.headline import microseconds
@@ -23,11 +24,13 @@ from experiments.variants import varied_parent, varied_target
 from model.prediction import Prediction
 from model.process import Process
 from model.rules import Rules
-from model.scenario import Scenario, Spawn
+from model.scenario import Load, Mutators, Scenario, Spawn
+from model.units import NS_PER_US, pages_of
 
 _SYNTHETIC = ("vmas", "threads", "fds")
 _ABOUT_PARENT = frozenset({"rss", "parent", "caller", "thp", "seed", *_SYNTHETIC})
 """Inputs that act on the parent or on nothing; all others decide the structure of a compiled form."""
+_NO_LOAD = Load()
 _PROCESS_CACHE = 16
 _RULES_CACHE = 64
 
@@ -127,8 +130,8 @@ def _row(plan: Plan, point: Point, results: str | None, error: str | None) -> Ro
 
 
 def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | None = None) -> dict[str, Any]:
-    """What a row says of a point: milestones in microseconds, the main cause of the last one,
-    and the codes of the warnings that `predict` would give.
+    """What a row says of a point: milestones in microseconds, the main cause of the last one, what writes met
+    beside a fork, and the codes of the warnings that `predict` would give.
 
     Raises:
         BadInput: the point cannot be asked, or the machine file lacks a price.
@@ -145,6 +148,8 @@ def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | 
     if names and prediction.error is None:
         results["cause"] = main_cause(prediction.breakdown_ns)["name"]
         results["by_kind_us"] = {name: microseconds(each) for name, each in by_kind(prediction.breakdown_ns).items()}
+        if prediction.aftermath is not None:
+            results["writes"] = writes_record(prediction.aftermath)
         if plan.sweep.breakdown:
             results["breakdown_us"] = {
                 name: microseconds(each) for name, each in prediction.breakdown_ns.items() if each
@@ -177,8 +182,28 @@ def question_of(plan: Plan, inputs: Inputs) -> Question:
         flags=flags_of(inputs.get("clone_flags") if inputs["via"] == "clone3" else None, mechanisms),
         kernel=inputs.get("kernel", ""),
         seed=inputs["seed"],
+        load=_load(_below("load", inputs)),
         spawned=tuple(sorted(_below("spawn", inputs).items())),
     )
+
+
+def _load(about: Inputs) -> Load:
+    """What runs beside the spawn; nothing if nothing is said."""
+    if not about:
+        return _NO_LOAD
+    mutators: tuple[Mutators, ...] = ()
+    if about.get("mutators"):
+        pages = pages_of(about["working_set"])
+        mutators = (
+            Mutators(
+                threads=about["mutators"],
+                writes_per_second=float(about["writes_per_second"]),
+                locality=about.get("locality", "uniform"),
+                working_set_pages=pages,
+            ),
+        )
+    lifetime_ns = about.get("child_lifetime_us", 0) * NS_PER_US
+    return Load(busy_cpus=about.get("busy_cpus", 0), child_lifetime_ns=lifetime_ns, mutators=mutators)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
 from calibration.capture.sizes import MAX_SIZE_BYTES, parse_size
 from calibration.errors import BadInput
+from model.locality import Locality
 from model.mechanisms import MECHANISMS
 from model.process import Caller, Runtime
 from model.rules import Rules, set_rule
@@ -149,11 +150,20 @@ _AROUND = (
     _count("spawn.envp_bytes", 0, 1 << 21, "strings of the environment"),
     _count("spawn.path_misses", 0, 4096, "failed execve calls of a PATH search"),
 )
+_LOAD = (
+    _count("load.busy_cpus", 0, MAX_THREADS, "CPUs on which a CPU-bound task of another process runs"),
+    _count("load.child_lifetime_us", 0, 86_400 * 10**6, "how long a child with a copy of the memory lives"),
+    _count("load.mutators", 0, MAX_THREADS, "threads of the parent that write to its memory"),
+    _count("load.writes_per_second", 1, 10**12, "with load.mutators: writes of all of them together"),
+    _bytes("load.working_set", "with load.mutators: the memory that they write to", "memory that is written to"),
+    _words("load.locality", "with load.mutators: to which pages", *get_args(Locality)),
+)
 FIELDS: Mapping[str, Field] = {
     each.name: each
     for each in (
         *_PARENT,
         *_AROUND,
+        *_LOAD,
         *(_words(f"rules.{each.name}", "a single rule", *_rule_words(each.name)) for each in fields(Rules)),
     )
 }
@@ -167,13 +177,16 @@ ALIASES = {
     "parent.thp": "thp",
 }
 """Other names that are understood."""
-UNBUILT = frozenset({"load", "jdk_cold"})
+UNBUILT = frozenset({"jdk_cold"})
 NEEDS_RSS = frozenset({"vmas", "threads", "fds"})
+MUTATORS = "load.mutators"
+OF_MUTATORS = {"load.writes_per_second": True, "load.working_set": True, "load.locality": False}
+"""What only threads that write have, and whether they must."""
 
 
 def field_of(name: str) -> Field:
     """The field of that name or alias; ValueError if there is none or it is not built."""
-    if name in UNBUILT or name.partition(".")[0] in UNBUILT:
+    if name in UNBUILT:
         raise ValueError("it is not built yet")
     found = FIELDS.get(ALIASES.get(name, name))
     if found is None:

@@ -18,7 +18,7 @@ from calibration.errors import BadInput, unfit
 from experiments.axes import RANGE_ENDS, REMEDY, SAMPLED, Axis, Range, axis_of, refused
 from experiments.constraints import constraint
 from experiments.scenarios import DEFAULT_PARENT, mechanisms_of
-from experiments.sweep_fields import ALIASES, NEEDS_RSS, Scalar, field_of
+from experiments.sweep_fields import ALIASES, MUTATORS, NEEDS_RSS, OF_MUTATORS, Scalar, field_of
 from model.elf_image import NO_IMAGE, ElfImage
 
 SCHEMA = "spawncost.sweep/1"
@@ -188,6 +188,12 @@ def _agree(
     alone = sorted((NEEDS_RSS & named) if "rss" not in named else ())
     if alone:
         raise refused(where, alone[0], f"it describes a synthetic parent: give rss too, or parent.{alone[0]}")
+    idle = sorted(OF_MUTATORS.keys() & named) if MUTATORS not in named else ()
+    if idle:
+        raise refused(where, idle[0], f"it says how threads write: give {MUTATORS} too")
+    missing = sorted(name for name, needed in OF_MUTATORS.items() if needed and name not in named)
+    if MUTATORS in named and missing:
+        raise refused(where, MUTATORS, f"what they write is not said: give {missing[0]} too")
     if not document.axes and not document.base:
         raise refused(where, "axes", "nothing is fixed and nothing varies")
 

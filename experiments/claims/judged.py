@@ -130,8 +130,12 @@ def _claim_lines(claim: Mapping[str, Any]) -> list[str]:
     lines += [
         line for name, why in claim["not_measured"].items() for line in _wrapped(f"{name} not measured: {why}", "  ")
     ]
-    commands = dict.fromkeys((claim["command"], claim["measure_command"] or claim["command"]))
-    return [*lines, *(line for each in commands for line in _wrapped(f"$ {each}", "  ", "      "))]
+    return [*lines, *(line for each in _commands(claim) for line in _wrapped(f"$ {each}", "  ", "      "))]
+
+
+def _commands(claim: Mapping[str, Any]) -> list[str]:
+    """The line that foretells its figures and the one that measures them, or the only one that there is."""
+    return list(dict.fromkeys((claim["command"], claim["measure_command"] or claim["command"])))
 
 
 def figure_rows(claim: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -184,7 +188,8 @@ def _page_claim(claim: Mapping[str, Any]) -> str:
         f"- `{name}`: predicted {one}{f' ({bounds})' if bounds else ''}, measured {other}\n"
         for name, one, bounds, other in rows
     )
+    commands = "".join(f"- `{each}`\n" for each in _commands(claim))
     return (
         f"\n### {claim['id']}\n\n> {claim['text']}\n\n**{claim['verdict'].capitalize()}** ({claim['kernels']}). "
-        f"{claim['why']}\n\n{figures}{chr(10) if rows else ''}`{claim['command']}`\n"
+        f"{claim['why']}\n\n{figures}{chr(10) if rows else ''}{commands}"
     )
