@@ -18,6 +18,7 @@ from calibration.fit import interval_bill
 from calibration.machine_file import BUNDLED_DIRECTORY, LITERATURE, MachineFile, user_directory
 from calibration.observations import Observation, observations
 from calibration.plan import planned_rows
+from calibration.quantiles import quantile
 from calibration.samples import SampleFile, read_runs
 from calibration.suspects import (
     ROUNDING,
@@ -73,6 +74,11 @@ class Check:
     def worst(self) -> tuple[RowCheck, ...]:
         """All observations, the worst first: by how far they moved of what is allowed."""
         return tuple(sorted(self.rows, key=lambda row: -abs(row.moved) / row.allowed))
+
+    @property
+    def drift(self) -> float:
+        """ln of how many times as long as at the calibration the middle observation takes, beside its prediction."""
+        return -quantile([row.moved for row in self.rows], 0.5)
 
     @property
     def failed(self) -> bool:

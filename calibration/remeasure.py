@@ -1,7 +1,9 @@
 """`check --measure`: the quick rows, measured now, held against a machine file.
 
 A loud moment of the host is no alarm: rows that deviate are measured again in fresh processes, beside as many that
-stand still. What those partners moved by is the noise floor of the moment, and only a row that deviates each time does.
+stand still, and only a row that deviates each time does. The noise floor of the moment is what those partners moved by
+meanwhile, or what the middle one of all rows moved by since the calibration: a host that has become slower as a whole,
+its core shared with somebody, moves them all, a price or a rule only some. `Check.drift` tells it.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from calibration.check import Check, check_samples
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from calibration.plan import PlannedRow, planned_rows
-from calibration.quality import noise_floor
 from calibration.quantiles import quantile
 from calibration.samples import Run, SampleFile, read_runs
 from calibration.suspects import RowCheck
 
+NOW = "measured now"
 TRIES = 3
 """Measurements that a row deviates in before it is told: the first, and two of it and its partners alone."""
 TELLING = 0.05
@@ -47,8 +49,7 @@ def check_measured(file: MachineFile, progress: Progress = lambda done, total, w
     rows = [row for row in planned_rows() if row.quick and not row.live]
     with tempfile.TemporaryDirectory(prefix="spawncost-check-") as folder:
         found = _measured(rows, Path(folder) / "0.jsonl", facts, progress)
-        floor = noise_floor({name: runs for name, runs in found.kept().items() if runs[0].pinned})
-        checked = check_samples(_with_floor(file, floor), found, "measured now")
+        checked = checked_now(file, found, file.machine.noise_floor)
         for number in range(1, TRIES):
             if not checked.failed:
                 break
@@ -57,9 +58,7 @@ def check_measured(file: MachineFile, progress: Progress = lambda done, total, w
             fresh = _measured(again, Path(folder) / f"{number}.jsonl", facts, progress)
             known = {row.name: row for row in checked.rows if row.row not in wanted}
             found = renewed(found, fresh)
-            second = check_samples(file, found, "measured now")
-            floor = max(floor, apart(known, second.rows))
-            checked = check_samples(_with_floor(file, floor), found, "measured now")
+            checked = checked_now(file, found, apart(known, checked_now(file, found, 0.0).rows))
     return checked
 
 
@@ -68,10 +67,14 @@ def _measured(rows: list[PlannedRow], out: Path, facts: HostFacts, progress: Pro
     return read_runs(out)
 
 
-def _with_floor(file: MachineFile, floor: float) -> MachineFile:
-    """The file with the noise floor of the moment, where that is higher than its calibration's."""
-    floor = max(file.machine.noise_floor, floor if math.isfinite(floor) else 0.0)
-    return replace(file, machine=replace(file.machine, noise_floor=floor))
+def checked_now(file: MachineFile, found: SampleFile, floor: float) -> Check:
+    """The check, with no less a noise floor than its file's, this one, and what the middle row moved by."""
+    first = check_samples(file, found, NOW)
+    moved = quantile([abs(row.moved) for row in first.rows], 0.5)
+    known = file.machine.noise_floor
+    if max(floor, moved) <= known:
+        return first
+    return check_samples(replace(file, machine=replace(file.machine, noise_floor=max(floor, moved))), found, NOW)
 
 
 def doubtful(checked: Check) -> list[str]:

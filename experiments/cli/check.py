@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,6 +101,7 @@ def _document(found: Check) -> dict[str, Any]:
         "machine": found.machine,
         "samples": found.samples,
         "noise_floor": found.noise_floor,
+        "drift": found.drift,
         "compared": len(found.rows),
         "failed": found.failed,
         "deviations": [_row(row) for row in found.deviations],
@@ -151,11 +153,16 @@ def _suspect(each: Suspect) -> dict[str, Any]:
 
 
 def _text(found: Check) -> str:
+    from calibration.check import TOLERANCE
+
     worst, deviating = found.worst, len(found.deviations)
     lines = [
         f"{found.machine}, samples {found.samples}",
         f"{len(found.rows)} observations compared, noise floor {found.noise_floor:.1%}",
     ]
+    if abs(found.drift) > TOLERANCE:
+        times = f"{math.exp(found.drift):.2f} times as long as at the calibration"
+        lines.append(f"the middle one takes {times}: a shared core, another clock, or everything became dearer")
     if not found.failed:
         lines.append("none deviates from what the calibration left")
     elif not deviating:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -94,6 +95,16 @@ def test_a_change_that_stays_is_told(measuring: Callable[..., Asked]) -> None:
     assert found.failed
     assert set(LOUD) <= moved(found)
     assert len(asked) == remeasure.TRIES
+
+
+def test_a_host_that_is_slower_as_a_whole_is_told_and_no_alarm(measuring: Callable[..., Asked]) -> None:
+    """Its core is shared with somebody: every row takes a third longer, and keeps on doing so."""
+    measuring(lambda number, row: 1.35)
+    found = remeasure.check_measured(here())
+    assert not found.deviations
+    assert found.drift == pytest.approx(math.log(1.35), abs=0.02)
+    measuring(lambda number, row: 1.35 * (2.5 if row in LOUD else 1.0))
+    assert moved(remeasure.check_measured(here())) == set(LOUD)
 
 
 def test_where_partners_move_as_far_nothing_is_told(measuring: Callable[..., Asked]) -> None:
