@@ -156,8 +156,8 @@ def _cow(row: PlannedRow) -> tuple[Step, ...]:
     writes = row.count("writes", pages)
     if "gap-us" not in row.options:
         return (Rewrite(pages=writes, of=pages, shared=not gone),)
-    bursts = -(-writes // row.count("burst", writes))
-    return (Rewrite(pages=writes, of=pages, shared=not gone), Charge(cost="fault_after_sleep", count=bursts))
+    bursts, asleep = -(-writes // row.count("burst", writes)), "reuse_after_sleep" if gone else "fault_after_sleep"
+    return (Rewrite(pages=writes, of=pages, shared=not gone), Charge(cost=asleep, count=bursts))
 
 
 def _stream(row: PlannedRow) -> tuple[Step, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calibration.calibrate import measure
@@ -18,7 +18,7 @@ from calibration.check import residual_of
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from calibration.observations import OUTER, Observation, observations, process_differences
-from calibration.plan import PlannedRow, planned_row
+from calibration.plan import PlannedRow, planned_row, planned_rows
 from calibration.quantiles import quantile
 from calibration.samples import read_runs
 
@@ -33,6 +33,10 @@ WAYS = {
     "scattered, cold": "--order random --cold-ms 20",
 }
 """Options of the bench: a hog takes the fragments of memory first; cold: 20 ms asleep before each fork."""
+REFERENCES = {"in order": "order-64k", "scattered": "random-64k"}
+"""Rows of the calibration that run beside, by the order of the frames: what each takes now against what it took then is
+a floor of its kind, for neighbours leave more or less of the shared cache from one hour to the next. 256 MiB see that."""
+REFERENCE_PROCESSES = 6
 MEDIAN, P90, FLOORS = 0.10, 0.20, 1.5
 """Errors that are still right, relative; beyond, 1.5 times the row's own floor is allowed."""
 
@@ -45,7 +49,8 @@ class SizeComparison:
         mib, way, end: what was run, and the milestone that ends the interval.
         contiguous: share of its pages whose next frame is the next page's.
         measured_ns, predicted_ns: quiet times.
-        floor: |ln| between quiet times of odd and of even processes.
+        floor: |ln| between quiet times of odd and of even processes, or how far the reference of its kind has
+            moved since the calibration, if that is more.
     """
 
     mib: int
@@ -64,11 +69,16 @@ class SizeComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizesFound:
-    """All comparisons of a run, and rows that could not be run."""
+    """All comparisons of a run, and rows that could not be run.
+
+    `moved`: by order of frames and milestone, ln of what the reference takes now over what it took in the calibration;
+    none where the machine file does not say what that was.
+    """
 
     machine: str
     comparisons: tuple[SizeComparison, ...]
     skipped: tuple[str, ...] = ()
+    moved: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def error_of(self, level: float, end: str) -> float:
         """A quantile of |ln(predicted / measured)| over the rows of one milestone."""
@@ -100,6 +110,7 @@ def validate_sizes(
         BadInput: no compiler, or nothing could be run.
     """
     rows = [_row(mib, way, processes) for mib in sizes_mib for way in WAYS]
+    beside = _references()
 
     def told(done: int, total: int, what: str) -> None:
         if progress is not None:
@@ -107,18 +118,19 @@ def validate_sizes(
 
     with tempfile.TemporaryDirectory(prefix="spawncost-sizes-") as folder:
         samples = Path(folder) / "now.jsonl"
-        measure(rows, samples, quick=False, facts=host_facts(), progress=told)
+        measure([*rows, *beside], samples, quick=False, facts=host_facts(), progress=told)
         read = read_runs(samples)
+    moved = _moved(file, observations(read, file.machine.rules, plan=beside))
     found: list[SizeComparison] = []
     for each in observations(read, file.machine.rules, plan=rows):
         predicted = residual_of(each, file.machine, file.costs)
         if predicted is not None and each.value_ns > 0.0:
             apart = process_differences(read.kept()[each.row.row.name], each.begin, each.end)
-            found.append(_compared(each, predicted[0], apart))
+            found.append(_compared(each, predicted[0], apart, moved))
     if not found:
         raise BadInput("validate", "no fork could be measured", "free memory, or see what calibrate says")
     missing = {row.row.name for row in rows} - {f"{each.mib} MiB {each.way}" for each in found}
-    return SizesFound(machine=file.machine.name, comparisons=tuple(found), skipped=tuple(sorted(missing)))
+    return SizesFound(machine=file.machine.name, comparisons=tuple(found), skipped=tuple(sorted(missing)), moved=moved)
 
 
 def _row(mib: int, way: str, processes: int) -> PlannedRow:
@@ -126,8 +138,30 @@ def _row(mib: int, way: str, processes: int) -> PlannedRow:
     return planned_row(f"{mib} MiB {way}: {text}")
 
 
-def _compared(each: Observation, predicted_ns: float, apart: Sequence[float]) -> SizeComparison:
+def _references() -> list[PlannedRow]:
+    rows = [each for each in planned_rows() if each.row.name in REFERENCES.values()]
+    return [replace(each, row=replace(each.row, processes=REFERENCE_PROCESSES)) for each in rows]
+
+
+def _moved(file: MachineFile, seen: Sequence[Observation]) -> dict[tuple[str, str], float]:
+    """How far the references are from what the calibration saw, which is their price then less its residual."""
+    found: dict[tuple[str, str], float] = {}
+    residuals = file.provenance.get("residuals", {})
+    kinds = {row: kind for kind, row in REFERENCES.items()}
+    for each in seen:
+        predicted = residual_of(each, file.machine, file.costs)
+        if predicted is not None and each.name in residuals and each.value_ns > 0.0:
+            found[kinds[each.row.row.name], each.end] = math.log(each.value_ns / predicted[0]) + float(
+                residuals[each.name]
+            )
+    return found
+
+
+def _compared(
+    each: Observation, predicted_ns: float, apart: Sequence[float], moved: Mapping[tuple[str, str], float]
+) -> SizeComparison:
     size, _, way = each.row.row.name.partition(" MiB ")
+    since = abs(moved.get((way.partition(",")[0], each.end), 0.0))
     halves = [quantile(sorted(apart[first::2]), OUTER) for first in (0, 1)] if len(apart) > 1 else [1.0, 1.0]
     return SizeComparison(
         mib=int(size),
@@ -136,5 +170,5 @@ def _compared(each: Observation, predicted_ns: float, apart: Sequence[float]) ->
         contiguous=each.scenario.parent.contiguous,
         measured_ns=each.value_ns,
         predicted_ns=predicted_ns,
-        floor=abs(math.log(halves[0] / halves[1])),
+        floor=max(since, abs(math.log(halves[0] / halves[1]))),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from calibration.validate_sizes import SizesFound
+from calibration.validate_sizes import REFERENCES, SizesFound
 
 SCHEMA = "spawncost.sizes-validation/1"
 ENDS = {"call": "call", "reaped": "rest"}
@@ -42,6 +42,7 @@ def sizes_document(found: SizesFound) -> dict[str, Any]:
         "machine": found.machine,
         "comparisons": rows,
         "summary": summary,
+        "moved": {f"{kind}, {ENDS[end]}": moved for (kind, end), moved in found.moved.items()},
         "skipped": list(found.skipped),
     }
 
@@ -60,6 +61,10 @@ def sizes_text(found: SizesFound) -> str:
             f"{name}: error median {found.error_of(0.5, end):.3f}, p90 {found.error_of(0.9, end):.3f}; floor "
             f"{found.floor_of(0.5, end):.3f}, {found.floor_of(0.9, end):.3f}{'' if found.right(end) else '  too far'}"
         )
+    lines += [
+        f"since the calibration {REFERENCES[kind]} has moved by {math.expm1(moved):+.0%} ({ENDS[end]}): in the floors"
+        for (kind, end), moved in found.moved.items()
+    ]
     return "\n".join([*lines, *(f"skipped {name}" for name in found.skipped)])
 
 

@@ -148,6 +148,8 @@ fault_cow_beyond_cache (page) by cow
     What a copy costs more when the old and the new page lie beyond the caches.
 fault_after_sleep (burst) by cow
     What the first copies cost more after their thread slept: mm/memory.c:wp_page_copy@v6.18 has left the near caches.
+reuse_after_sleep (burst) by cow else 0.5 × fault_after_sleep
+    The same of a burst that copies nothing: its first faults take pages over that are the writer's alone again.
 fault_cow_reuse (page) by cow
     mm/memory.c:wp_page_reuse@v6.18: the page is the writer's alone again.
 split_huge_pmd (pmd) by cow

@@ -26,8 +26,9 @@ from model.userland.first_writes import Faults, Spans, Writes
 from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill
 from model.userland.working_set import WorkingSet, working_sets
 
-AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "copy_beside"
-"""What a burst's first copies and copies on two CPUs at once cost more; a machine file without them leaves that out."""
+AFTER_SLEEP, REUSE_AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "reuse_after_sleep", "copy_beside"
+"""What a burst's first faults, with a copy among them or none, and copies on two CPUs at once cost more; a machine file
+without them leaves that out."""
 FIRST_WRITES = 64.0
 """The first batches are as large as if so many writes had been done."""
 MOST_TASKS = 16
@@ -220,7 +221,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
     """Charge what the batch turned out to be, and note it.
 
     Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, flush_round, tlb_miss,
-    ipi_interrupted, fault_after_sleep, copy_beside.
+    ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_beside.
     """
     begin_ns, thinking_ns = task.clock_ns, 0.0 if at_once else writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
@@ -264,8 +265,12 @@ def _beside(task: Task, group: Group, faults: Faults, writes: float, running: fl
     found: Counts = {}
     copies = faults.copies / group.weight
     if group.spec.burst and AFTER_SLEEP in task.system.costs.ns:
-        none = (1.0 - min(1.0, copies / writes)) ** group.spec.burst
-        found[AFTER_SLEEP] = writes / group.spec.burst * (1.0 - none)
+        bursts = writes / group.spec.burst
+        none, without = (
+            (1.0 - min(1.0, each / writes)) ** group.spec.burst for each in (faults.total / group.weight, copies)
+        )
+        found[AFTER_SLEEP] = bursts * (1.0 - without)
+        found[REUSE_AFTER_SLEEP] = bursts * max(0.0, without - none)
     if COPY_BESIDE in task.system.costs.ns:
         found[COPY_BESIDE] = faults.counts.get("fault_cow_beyond_cache", 0.0) / group.weight * min(1.0, running)
     return found

@@ -45,3 +45,12 @@ def test_every_way_is_measured_and_frames_are_what_pagemap_says() -> None:
     document = sizes_document(found)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert set(document["summary"]) == set(ENDS.values())
+
+
+def test_what_the_references_moved_since_the_calibration_is_told() -> None:
+    found = replace(found_of(0.05), moved={("in order", "call"): 0.2, ("scattered", "reaped"): -0.1})
+    assert sizes_document(found)["moved"] == {"in order, call": 0.2, "scattered, rest": -0.1}
+    text = sizes_text(found)
+    assert "order-64k has moved by +22% (call)" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "moved" not in sizes_text(replace(found, moved={}))

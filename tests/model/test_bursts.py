@@ -22,10 +22,12 @@ def heap(pages: int = 16_384) -> Process:
     return parent_of(replace(anon(pages, start=TIB), anon_vma=True), assumed=("writable",))
 
 
-def counted(name: str, costs: CostTable = QUIET, *, cpus: int = 8, **more: object) -> tuple[float, float]:
+def counted(
+    name: str, costs: CostTable = QUIET, *, cpus: int = 8, lives_ns: float = 3 * NS_PER_S, **more: object
+) -> tuple[float, float]:
     """Units of a cost that all mutators were charged, and their copies."""
     spec = {"threads": 1, "writes_per_second": 1e5, "working_set_pages": 16_384, "locality": "sequential", **more}
-    load = Load(mutators=(Mutators(**spec),), child_lifetime_ns=3 * NS_PER_S)  # type: ignore[arg-type]
+    load = Load(mutators=(Mutators(**spec),), child_lifetime_ns=lives_ns)  # type: ignore[arg-type]
     done = run_once(scenario_of("clone3", heap(), load=load), machine_with(cpus), costs, Placement())
     entries = [e for group in done.groups for task in group.threads for e in task.ledger if e.name == name]
     return sum(e.count for e in entries), sum(b.faults.copies for group in done.groups for b in group.batches)
@@ -35,6 +37,15 @@ def counted(name: str, costs: CostTable = QUIET, *, cpus: int = 8, **more: objec
 def test_each_burst_that_copies_begins_with_a_dear_copy(burst: int) -> None:
     bursts, copies = counted("fault_after_sleep", burst=burst)
     assert bursts == pytest.approx(copies / burst, rel=0.01)
+
+
+@pytest.mark.parametrize("burst", [1, 4, 64])
+def test_each_burst_that_only_reuses_begins_with_a_dear_fault_too(burst: int) -> None:
+    bursts, copies = counted("fault_after_sleep", lives_ns=0.0, burst=burst)
+    assert bursts <= copies * 1.001
+    reuses, _ = counted("reuse_after_sleep", lives_ns=0.0, burst=burst)
+    assert reuses > 10.0 * bursts, "the child is gone when nearly all of them write"
+    assert counted("reuse_after_sleep", burst=burst)[0] < 0.01 * counted("fault_after_sleep", burst=burst)[0]
 
 
 def test_a_thread_that_does_not_sleep_pays_for_no_burst() -> None:

@@ -360,6 +360,7 @@ def test_a_broadcast_flush_interrupts_no_mutator() -> None:
         simulate(replace(asked, rules=replace(asked.rules, tlb_broadcast=rule)), many, dear).aftermath
         for rule in ("never", "always")
     )
-    assert interrupted is not None and broadcast is not None
+    assert interrupted is not None
+    assert broadcast is not None
     assert broadcast.ipis < 0.1 * interrupted.ipis
     assert broadcast.cow_copies > 0
