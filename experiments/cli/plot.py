@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from experiments.store_files import read_store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from experiments.sweep_fields import Field, Scalar
 
 
 def register(app: typer.Typer) -> None:
@@ -41,9 +44,11 @@ def plot_command(
     from experiments.figures import rendered, sweep_figure
 
     ending = ending_of(out)
-    frame = _chosen(_frame(stores), where or ())
+    whole = _frame(stores)
+    wanted = _wanted(whole, where or ())
+    frame = _chosen(whole, wanted)
     layout = layout_of(frame, x=x, milestone=milestone)
-    points = _measured(measured) if measured is not None else None
+    points = _chosen(_measured(measured), wanted) if measured is not None else None
     figure = sweep_figure(frame, layout, title=title or ", ".join(each.stem for each in stores), measured=points)
     save(rendered(figure, ending), out)
     kind = "points" if layout.scattered else "lines"
@@ -76,10 +81,11 @@ def _frame(stores: list[Path]) -> pd.DataFrame:
     return pd.concat([each.assign(store=path.stem) for path, each in zip(stores, frames, strict=True)])
 
 
-def _chosen(frame: pd.DataFrame, where: list[str] | tuple[str, ...]) -> pd.DataFrame:
-    """Rows with the values asked for, which are read as a specification reads them."""
+def _wanted(frame: pd.DataFrame, where: Sequence[str]) -> dict[str, Scalar]:
+    """Values asked for by field, which are read as a specification reads them."""
     from experiments.sweep_fields import ALIASES, FIELDS
 
+    found: dict[str, Scalar] = {}
     for each in where:
         name, separator, text = each.partition("=")
         name = ALIASES.get(name.strip(), name.strip())
@@ -87,19 +93,44 @@ def _chosen(frame: pd.DataFrame, where: list[str] | tuple[str, ...]) -> pd.DataF
         if not separator or known is None or name not in frame:
             raise BadInput(f"--where {each}", "the store has no such field", "write FIELD=VALUE")
         try:
-            value = known.parse(text.strip() if known.kind in ("text", "size") else float(text))
+            found[name] = _read(known, text)
         except ValueError as error:
             raise BadInput(f"--where {each}", str(error), "give a value of the field") from error
-        frame = frame[frame[name] == value]
+    return found
+
+
+def _chosen(frame: pd.DataFrame, wanted: Mapping[str, Scalar]) -> pd.DataFrame:
+    """Rows with these values, as far as there are such columns."""
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value] if name in frame else frame
     if frame.empty:
-        raise BadInput("--where", "no point of the store is like that", "leave some out")
+        raise BadInput("--where", "no point is like that", "leave some out")
     return frame
 
 
+def _read(known: Field, text: str) -> Scalar:
+    """A value as a specification has it, from text; ValueError."""
+    return known.parse(text.strip() if known.kind in ("text", "size") else float(text))
+
+
 def _measured(path: Path) -> pd.DataFrame:
+    """Measured points: fields as in a specification, times as in a store. Raises BadInput."""
     import pandas as pd
 
+    from experiments.sweep_fields import FIELDS
+
     try:
-        return pd.read_csv(path)
+        given = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise BadInput(str(path), f"cannot be read: {error}", "give a CSV file") from error
+    for name in given:
+        try:
+            if name in FIELDS:
+                given[name] = [_read(FIELDS[str(name)], each) for each in given[name]]
+            elif str(name).endswith("_us"):
+                given[name] = [float(each) for each in given[name]]
+        except ValueError as error:
+            raise BadInput(
+                f"{path}: {name}", str(error), "write values as a specification and times as a store"
+            ) from error
+    return given

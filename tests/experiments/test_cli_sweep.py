@@ -69,6 +69,22 @@ def test_export_and_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path, spe
     assert "my title" in figure.read_text()
 
 
+def test_measured_points_are_read_as_a_specification_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, spec: str
+) -> None:
+    store, points, figure = str(tmp_path / "store"), tmp_path / "points.csv", tmp_path / "figure.svg"
+    assert cli.main(["sweep", spec, "--store", store]) == 0
+    plot = ["plot", store, "-o", str(figure), "--measured", str(points)]
+    points.write_text("rss,via,call_us\n16MiB,fork,300\n1073741824,vfork,80.5\n")
+    assert cli.main(plot) == 0
+    capsys.readouterr()
+    for text, said in {"16MiB,fork,": "call_us", "16 parsecs,fork,3": "rss", "16MiB,spork,3": "via"}.items():
+        points.write_text(f"rss,via,call_us\n{text}\n")
+        _refused(capsys, f"{points}: {said}", *plot)
+    points.write_text("rss,via,call_us\n16MiB,vfork,300\n")
+    _refused(capsys, "--where", *plot, "--where", "via=fork")
+
+
 def test_progress_goes_to_stderr_and_json_is_all_of_stdout(tmp_path: Path, spec: str) -> None:
     command = [sys.executable, "-m", "experiments.cli.main", "sweep", spec, "--store", str(tmp_path / "a"), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
