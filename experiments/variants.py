@@ -21,7 +21,7 @@ _PLAIN = {
     "writable": "writable",
 }
 """Fields that are attributes of the process itself."""
-_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "lookup_name_bytes")
+_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "lookup_name_bytes", "lookup_turns")
 """Counts of an object that grow with its look-ups; each has a price of its own."""
 _HEAP = frozenset({"resident", "huge", "folio_pages"})
 
