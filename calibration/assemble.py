@@ -106,7 +106,7 @@ def assemble(
     seen = spread_rows(rows, samples.kept())
     machine = with_placements(machine, [*seen, *spread_rows(rows, samples.kept(), beside=True)])
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
-    costs, sources = inherit(own, base)
+    costs, sources = inherit(own, base, found.untold)
     machine = with_spread(machine, seen, costs)  # unpinned rows charge what a quick plan does not price
     held = judge_held_out(rows, machine, own)
     machine = replace(machine, model_error=model_errors(fitted, seen, machine, costs))
@@ -116,11 +116,17 @@ def assemble(
     file = MachineFile(
         machine=machine,
         costs=costs,
-        provenance={**provenance, "residuals": left, "errors": errors},
+        provenance={**provenance, "residuals": left, "errors": errors, "untold": stand_ins(found.untold)},
         origin="calibrated",
         inherited_from=sources,
     )
     return Assembled(file=file, fit=found, held_out=held)
+
+
+def stand_ins(untold: Sequence[str]) -> dict[str, str]:
+    """What the rows do not tell, and what stands in for each."""
+    found = {name: COSTS[name].otherwise for name in untold}
+    return {name: f"{like[1]:g} × {like[0]}" for name, like in found.items() if like is not None}
 
 
 def _finite(value: float) -> float:
@@ -163,11 +169,16 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
     return tuple(judged)
 
 
-def inherit(costs: CostTable, base: MachineFile | None) -> tuple[CostTable, dict[str, str]]:
-    """Prices that were not fitted, from another machine's file, and where they come from."""
+def inherit(
+    costs: CostTable, base: MachineFile | None, untold: Sequence[str] = ()
+) -> tuple[CostTable, dict[str, str]]:
+    """Prices that were not fitted, from another machine's file, and where they come from.
+
+    Not those that the rows charge but do not tell: the fit has them in what stands in for them.
+    """
     if base is None:
         return costs, {}
-    missing = [name for name, spec in COSTS.items() if not spec.assumed and name not in costs.ns]
+    missing = [name for name, spec in COSTS.items() if not spec.assumed and name not in costs.ns and name not in untold]
     taken = {name: base.costs.ns[name] for name in missing if name in base.costs.ns}
     merged = replace(costs, ns={**costs.ns, **taken}, inherited=frozenset(taken))
     return merged, dict.fromkeys(taken, base.machine.name)

@@ -142,7 +142,7 @@ def refit(file: MachineFile, out: Path) -> Calibration:
     """
     check_writable(out)
     samples = stored_samples(file)[0]
-    found = {"residuals", "errors"}
+    found = {"residuals", "errors", "untold"}
     provenance = {name: value for name, value in file.provenance.items() if name not in found}
     assembled = with_tlb(
         assemble(read_runs(samples), provenance=provenance, name=file.machine.name, base=file)

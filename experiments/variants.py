@@ -21,7 +21,9 @@ _PLAIN = {
     "writable": "writable",
 }
 """Fields that are attributes of the process itself."""
-_OF_LOOKUPS = ("lookup_probes", "bloom_rejections", "string_compares", "version_compares", "lookup_name_bytes")
+_OF_LOOKUPS = (
+    "lookup_probes", "bloom_rejections", "string_compares", "version_compares", "lookup_name_bytes", "lookup_turns",
+)  # fmt: skip
 """Counts of an object that grow with its look-ups; those that cost something have a price of their own."""
 _LINES_A_LOOKUP = 1.5
 """Lines of the tables that a look-up more reads first: those of programs with 500 to 14,000 look-ups (bash, vim, ssh,

@@ -112,6 +112,7 @@ def as_static(image: ElfImage) -> ElfImage:
         bloom_rejections=0,
         string_compares=0,
         lookup_name_bytes=0,
+        lookup_turns=0,
         other_relocations=0,
         copy_relocations=0,
         lazy_jump_slots=0,

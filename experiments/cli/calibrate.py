@@ -126,6 +126,7 @@ def _document(done: Calibration) -> dict[str, object]:
         "inherited": sorted(costs.inherited),
         "rank": done.assembled.fit.rank,
         "confounded": list(done.assembled.fit.confounded),
+        "untold": dict(done.assembled.file.provenance["untold"]),
         "noise_floor": machine.noise_floor,
         "complaints": [{"what": each.what, "remedy": each.remedy} for each in done.complaints],
         "held_out": {**_errors(held), "made_parents": _errors(made)},
@@ -155,4 +156,7 @@ def _text(document: dict[str, object]) -> str:
             lines.append(
                 f"{errors['rows']} {what}: median error {errors['median_error']:.1%}, p90 {errors['p90_error']:.1%}"
             )
+    untold = document["untold"]
+    assert isinstance(untold, dict)
+    lines += [f"not told by these rows: {name}, taken as {like}" for name, like in untold.items()]
     return "\n".join([*lines, f"machine file  {document['file']}", f"raw samples   {document['samples']}"])

@@ -52,6 +52,7 @@ def document_of(found: Identified, machine: str, samples: str) -> dict[str, Any]
         "rank": found.fit.rank,
         "condition": found.fit.condition,
         "confounded": list(found.fit.confounded),
+        "untold": list(found.fit.untold),
         "groups": [list(group) for group in found.groups],
         "pairs": [
             {"first": each.first, "second": each.second, "correlation": each.correlation} for each in found.pairs
@@ -81,6 +82,7 @@ def text_of(document: dict[str, Any]) -> str:
         f"{document['observations']} observations, {document['costs']} costs: rank {document['rank']}, "
         f"condition {document['condition']:.0f}",
         "cannot be told apart at all: " + (", ".join(document["confounded"]) or "none"),
+        "told no better than what stands in for them: " + (", ".join(document["untold"]) or "none"),
         "known together better than each alone (errors correlate beyond 0.9):",
     ]
     lines += [f"  {', '.join(group)}" for group in document["groups"]] or ["  none"]
