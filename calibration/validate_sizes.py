@@ -35,7 +35,7 @@ WAYS = {
 """Options of the bench: a hog takes the fragments of memory first; cold: 20 ms asleep before each fork."""
 REFERENCES = {"in order": "order-64k", "scattered": "random-64k"}
 """Rows of the calibration that run beside, by the order of the frames: what each takes now against what it took then is
-a floor of its kind, for neighbours leave more or less of the shared cache from one hour to the next. 256 MiB see that."""
+a floor of its kind, for neighbours leave more or less of the shared cache from one hour to the next; 256 MiB see it."""
 REFERENCE_PROCESSES = 6
 MEDIAN, P90, FLOORS = 0.10, 0.20, 1.5
 """Errors that are still right, relative; beyond, 1.5 times the row's own floor is allowed."""
