@@ -28,8 +28,9 @@ _FIGURES = {
 }
 PHASES = tuple(_FIGURES)
 WARM = 1
-"""Runs of the same program right before each one that counts: what a hot caller is, and what the fitted rows are. After
-other programs, relocation of one that looks up 5,000 symbols takes 1.4 to 2.7 times as long: its tables are in no cache.
+"""Runs of the same program right before each one that counts, as of a hot caller and of the fitted rows.
+
+After other programs, relocation of one that looks up 5,000 symbols took up to 2.7 times as long.
 """
 
 

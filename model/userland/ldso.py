@@ -64,9 +64,9 @@ def map_object(task: Task, each: ElfObject) -> None:
 def relocate(task: Task, each: ElfObject) -> None:
     """Relocate one object: `elf/dl-reloc.c:_dl_relocate_object@2.36`.
 
-    Charges: ldso_relative, ldso_lookup, ldso_turn, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain, ldso_line,
-    fault_file_write and ldso_dirtied for each page that is written first, fault_anon for bss, fault_file_read for each fault-around
-    window that is read.
+    Charges: ldso_relative, ldso_lookup, ldso_turn, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain,
+    ldso_line, fault_file_write and ldso_dirtied for each page that is written first, fault_anon for bss,
+    fault_file_read for each fault-around window that is read.
     """
     with task.at("_dl_relocate_object", each.name):
         task.charge_all(
