@@ -169,9 +169,7 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
     return tuple(judged)
 
 
-def inherit(
-    costs: CostTable, base: MachineFile | None, untold: Sequence[str] = ()
-) -> tuple[CostTable, dict[str, str]]:
+def inherit(costs: CostTable, base: MachineFile | None, untold: Sequence[str] = ()) -> tuple[CostTable, dict[str, str]]:
     """Prices that were not fitted, from another machine's file, and where they come from.
 
     Not those that the rows charge but do not tell: the fit has them in what stands in for them.

@@ -118,6 +118,19 @@ def _made(path: Path) -> list[ElfObject]:
     return [each for each in image.libraries if each.path.startswith(str(path.parent))]
 
 
+def test_mixed_look_ups_are_as_irregular_as_asked(builder: Builder) -> None:
+    """Each reference ends elsewhere than the one before or has a name of another length; unmixed ones do not."""
+    regular = replace(LIBRARIES, libs=6, lookups=80, distinct=1, name_bytes=32)
+    turns, own = [], replace(regular, lookups=0)
+    for spec in (own, regular, replace(regular, mixed=1)):
+        image = capture_elf(str(build_target(spec, builder)), environ=quiet_environ())
+        turns.append(sum(each.lookup_turns for each in image.libraries))
+        assert all(each.lookup_turns <= max(0, each.symbol_lookups - 1) for each in image.objects)
+        assert all(each.vain_probes <= each.lookup_probes - each.bloom_rejections for each in image.objects)
+    assert turns[1] - turns[0] <= 6
+    assert turns[2] - turns[0] > 0.8 * 6 * 80
+
+
 def test_names_of_any_length_stay_apart() -> None:
     for length in (0, 8, 50):
         source = library_source(TargetSpec(kind="libs", libs=1, exports=120, lookups=120, name_bytes=length), 0)

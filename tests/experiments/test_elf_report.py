@@ -6,7 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from calibration.capture import capture_elf
+from experiments.cli.main import main
 from experiments.elf_report import elf_document
 from model.elf_image import NO_IMAGE, ElfImage, ElfObject
 
@@ -56,3 +59,22 @@ def test_the_document_of_a_script_names_its_interpreter_first(tmp_path: Path) ->
     assert document["interpreter"] == shutil.which("env")
     assert document["script_arguments"] == ["sh", str(script)]
     assert json.loads(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize("page_cache", ["warm", "cold"])
+@pytest.mark.parametrize("more", [[], ["--libraries", "40"]])
+def test_every_part_of_a_start_is_shown_and_constructors_own_code_is_left_out(
+    page_cache: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["elf", "/bin/sh", "--machine", "bundled", "--page-cache", page_cache, *more]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    start = document["start"]
+    objects = {document["program"]["name"], *(each["name"] for each in document["libraries"])}
+    assert {each["name"] for each in start["parts"] if each["object"]} <= objects | {document["loader"]["name"]}
+    assert ("ld.so" in {each["name"] for each in start["parts"]}) == (document["loader"] is not None)
+    assert bool(start["left_out"]) == (document["constructors"] > 0)
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert all(each["name"][:22] in shown for each in start["parts"])
+    assert all(each in shown for each in start["left_out"])

@@ -275,6 +275,21 @@ def test_execve_by_its_arguments() -> None:
     assert exec_added(lambda: {"target_work": (("syscall", 4.0),)}, {}) == {"syscall": 4}
 
 
+def test_the_kernel_maps_the_interpreter_as_it_maps_the_program() -> None:
+    """fs/binfmt_elf.c:load_elf_interp@v6.18 maps each PT_LOAD of it, and clears the tail of its bss."""
+    image = dynamic_image()
+    program, loader = image.program, image.loader
+    assert program is not None
+    assert loader is not None
+    more = replace(loader, load_segments=loader.load_segments + 3)
+    grown = replace(image, objects=tuple(more if each is loader else each for each in image.objects))
+    before, after = (bill(scenario_of("vfork", parent_of(), each), BARE, COST_TABLE).counts for each in (image, grown))
+    assert before["elf_load_segment"] == program.load_segments + loader.load_segments
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
+        "elf_load_segment": 3
+    }
+
+
 def test_exec_of_a_static_program_needs_no_loader() -> None:
     counts = bill(scenario_of("vfork", parent_of(), static_image()), BARE, COST_TABLE).counts
     assert counts["elf_load_segment"] == 4
