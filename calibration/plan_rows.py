@@ -56,7 +56,6 @@ cow-asleep-10: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 | proces
 cow-gone-asleep-1: cow --pages 16384 --writes 100 --burst 1 --gap-us 1000 --gone | processes=4
 cow-gone-asleep-10: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 --gone | processes=4
 cow-gone: cow --pages 1024 --gone | quick processes=6
-cow-gone-16k: cow --pages 16384 --gone | processes=4
 cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
 file-read: file_fault --pages 1024 | quick

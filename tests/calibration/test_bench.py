@@ -133,6 +133,12 @@ def test_split_huge_pages_are_mapped_by_ptes(hold: Any) -> None:
     assert number(vma, "Rss") == 2048 * PAGE_KB
 
 
+def test_split_huge_pages_are_unmapped_page_by_page_and_their_folios_whole(builder: Builder) -> None:
+    output = run(builder, "munmap", "--split", "--pages", "2048", "--reps", "1")
+    assert output.header["compound"] is None or output.header["compound"] > 0.9
+    assert all(record["value_ns"] > 0 for record in output.records)
+
+
 def test_folio_sizes_are_put_back(builder: Builder) -> None:
     settings = sorted(Path("/sys/kernel/mm/transparent_hugepage").glob("hugepages-*kB/enabled"))
     before = [path.read_text() for path in settings]
