@@ -90,8 +90,9 @@ def run_loaders(
         for turn in range(-2, runs):
             for index in dice.sample(range(len(programs)), len(programs)):
                 path, bind_now = programs[index]
-                for _ in range(1 + WARM):
-                    run = _statistics(path, bind_now, output.fileno())
+                for _ in range(WARM):
+                    _statistics(path, bind_now, output.fileno())
+                run = _statistics(path, bind_now, output.fileno())
                 if turn >= 0:
                     taken[index].append(run)
             if progress is not None:
