@@ -172,12 +172,14 @@ def judge_held_out(rows: Sequence[Observation], machine: Machine, costs: CostTab
 def inherit(costs: CostTable, base: MachineFile | None, untold: Sequence[str] = ()) -> tuple[CostTable, dict[str, str]]:
     """Prices that were not fitted, from another machine's file, and where they come from.
 
-    Not those that the rows charge but do not tell: the fit has them in what stands in for them.
+    Not those that the rows charge but do not tell: the fit has them in what stands in for them. Nor a price of nothing
+    where something stands in.
     """
     if base is None:
         return costs, {}
     missing = [name for name, spec in COSTS.items() if not spec.assumed and name not in costs.ns and name not in untold]
     taken = {name: base.costs.ns[name] for name in missing if name in base.costs.ns}
+    taken = {name: ns for name, ns in taken.items() if ns > 0.0 or COSTS[name].otherwise is None}
     merged = replace(costs, ns={**costs.ns, **taken}, inherited=frozenset(taken))
     return merged, dict.fromkeys(taken, base.machine.name)
 
