@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from calibration.build import Builder, bench_names, find_compiler, is_spawn_bench
-from calibration.errors import BadInput
+from calibration.build import Builder, bench_names, is_spawn_bench
 from calibration.run_bench import (
     BenchError,
     BenchOutput,
@@ -28,15 +27,6 @@ PAGE_KB = 4
 FACTS_AND_WAYS = ("wake", "loader_cpuids", "tlb_leaves")
 VALUE_BENCHES = [name for name in bench_names() if not is_spawn_bench(name) and name not in FACTS_AND_WAYS]
 SPAWN_BENCHES = [name for name in bench_names() if is_spawn_bench(name)]
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    try:
-        find_compiler()
-    except BadInput as error:
-        pytest.skip(str(error))
-    return Builder(cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -24,15 +24,6 @@ LIBRARIES = TargetSpec(kind="libs", libs=3, exports=7, relative=40, rel_spread=4
 R_RELATIVE, R_64 = 8, 1
 
 
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    try:
-        find_compiler()
-    except BadInput as error:
-        pytest.skip(str(error))
-    return Builder(cache=tmp_path_factory.mktemp("cache"))
-
-
 def relocations(path: Path, kind: int) -> list[int]:
     with path.open("rb") as file:
         sections = [section for section in ELFFile(file).iter_sections() if isinstance(section, RelocationSection)]

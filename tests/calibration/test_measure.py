@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from calibration import measure
-from calibration.build import Builder, BuildError, Compiler, find_compiler
+from calibration.build import Builder, BuildError, Compiler
 from calibration.drift import DriftProbe, Probe, is_quiet
 from calibration.errors import BadInput
 from calibration.measure import measure_rows
@@ -22,15 +22,6 @@ from calibration.samples import Row, SampleFile, read_runs
 VALUE = Row(name="null", bench="null_syscall", args=("--n", "200"), processes=3, reps=3)
 SPAWN = Row(name="fork", bench="fork_touched", args=("--pages", "64"), processes=2, reps=3)
 LOOSE = Row(name="loose", bench="vfork_exit", processes=2, reps=2, pinned=False, pass_="unpinned")
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    try:
-        find_compiler()
-    except BadInput as error:
-        pytest.skip(str(error))
-    return Builder(cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
