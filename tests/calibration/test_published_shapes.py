@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from math import log
 
 import pytest
@@ -82,8 +83,11 @@ def test_fork_gains_from_batching_at_each_folio_size_as_published(kib: int, name
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_the_gain_grows_with_the_folio_and_saturates(name: str) -> None:
-    factors = [folio_factor(machine_of(name), kib) for kib in FOLIOS_MS]
-    assert factors == sorted(factors, reverse=True)
+    """But for the noise of its rows: on the Intel guest, four pages a batch gain nothing that it measured."""
+    file = machine_of(name)
+    factors = [folio_factor(file, kib) for kib in FOLIOS_MS]
+    assert all(later <= earlier * (1.0 + file.machine.noise_floor) for earlier, later in pairwise(factors))
+    assert factors[-1] < 0.8 * factors[0]
     assert factors[-2] - factors[-1] < 0.1 * (factors[0] - factors[-1])
 
 
