@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from model.kernel.cow import Cow
+from model.kernel.hugetlb import hugetlb_wp
 from model.kernel.memory import do_huge_pmd_wp_page, do_wp_page
 from model.kernel.mm import Counts
 from model.locality import Reach
@@ -119,7 +120,7 @@ class Writes:
 
     Attributes:
         tables: 2 MiB spans of pages mapped by pte.
-        huge: its pmd mappings.
+        huge, hugetlb: its pmd mappings; its pages of the hugetlb pool.
         reach: distinct pages by writes.
         far: share of its copies whose pages lie beyond the caches.
         in_folios: share of the pages mapped by pte that lie in large folios.
@@ -132,6 +133,7 @@ class Writes:
     reach: Reach
     far: float = 0.0
     in_folios: float = 0.0
+    hugetlb: Spans = field(default_factory=lambda: Spans(0.0, 0.0))
     writes: float = 0.0
     distinct: float = 0.0
 
@@ -152,7 +154,9 @@ class Writes:
         self.distinct = after
         shared = cow.shared(begin_ns, end_ns)
         small = self._small(before, after, shared, cow, (begin_ns + end_ns) / 2, rules)
-        found = _added(small, _huge(self.huge.write(self.reach, before, after, shared), rules, self.huge))
+        huge = _huge(self.huge.write(self.reach, before, after, shared), rules, self.huge)
+        pool = _hugetlb(self.hugetlb.write(self.reach, before, after, shared), self.hugetlb)
+        found = _added(_added(small, huge), pool)
         return replace(found, counts={**found.counts, "fault_cow_beyond_cache": found.copies * self.far})
 
     def _small(self, before: float, after: float, shared: float, cow: Cow, at_ns: float, rules: Rules) -> Faults:
@@ -195,6 +199,13 @@ def _huge(found: SpanFaults, rules: Rules, huge: Spans) -> Faults:
         pmd_reuses=found.taken_over,
         huge_copies=found.shared_pages + copied,
     )
+
+
+def _hugetlb(found: SpanFaults, pool: Spans) -> Faults:
+    """Faults on pages of the hugetlb pool, whose spans never open: each is copied or taken over whole."""
+    pool.open_pages = 0.0
+    parts = [hugetlb_wp(found.opened, shared=True), hugetlb_wp(found.taken_over, shared=False)]
+    return Faults(counts=_summed(parts), pmd_copies=found.opened, pmd_reuses=found.taken_over)
 
 
 def _added(one: Faults, other: Faults) -> Faults:

@@ -106,7 +106,8 @@ def start_mutators(system: System, mm: Mm, parent: Process, load: Load) -> list[
         far = far_copies(memory.pages, system.machine)
         folios = memory.folio_pages / memory.small_pages if memory.small_pages else 0.0
         reach = Reach(spec.locality, memory.pages, streams=float(spec.threads), burst=float(max(1, spec.burst)))
-        writes = Writes(tables, huge, reach, far, folios)
+        pool = Spans(memory.hugetlb_pages, memory.hugetlb_pages * PTRS_PER_TABLE)
+        writes = Writes(tables, huge, reach, far, folios, pool)
         group = Group(spec=spec, memory=memory, writes=writes)
         groups.append(group)
         for index in range(min(spec.threads, MOST_TASKS)):
@@ -220,8 +221,8 @@ def _priced_ns(task: Task, faults: Faults) -> float:
 def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool = False) -> None:
     """Charge what the batch turned out to be, and note it.
 
-    Charges: those of do_wp_page, do_huge_pmd_wp_page and copied_later, fault_cow_beyond_cache, flush_round, tlb_miss,
-    ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_beside.
+    Charges: those of do_wp_page, do_huge_pmd_wp_page, hugetlb_wp and copied_later, fault_cow_beyond_cache, flush_round,
+    tlb_miss, ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_beside.
     """
     begin_ns, thinking_ns = task.clock_ns, 0.0 if at_once else writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages

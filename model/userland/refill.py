@@ -52,7 +52,8 @@ class Refill:
     @property
     def touched(self) -> list[Touched]:
         """The translations that the thread references: split mappings are pages, and so are fractured ones."""
-        whole = 0.0 if self.tlb.fractured else max(0.0, self.memory.huge_pmds - self.split_pmds)
+        huge = self.memory.huge_pmds + self.memory.hugetlb_pages
+        whole = 0.0 if self.tlb.fractured else max(0.0, huge - self.split_pmds)
         small = self.memory.pages - whole * PTRS_PER_TABLE
         return [
             Touched(small, small / self.memory.pages),

@@ -27,7 +27,7 @@ def mutable_pages(space: AddressSpace) -> int:
 
 
 def _pages(vma: Vma) -> int:
-    return vma.anon_ptes + vma.huge_pmds * PTRS_PER_TABLE
+    return vma.anon_ptes + (vma.huge_pmds + vma.hugetlb_pages) * PTRS_PER_TABLE
 
 
 def under_load(parent: Process, load: Load) -> Process:
@@ -54,7 +54,7 @@ class WorkingSet:
     """Memory of one group of mutators.
 
     Attributes:
-        small_pages, huge_pmds: pages mapped by pte, and pmd mappings.
+        small_pages, huge_pmds, hugetlb_pages: pages mapped by pte, pmd mappings, and pages of 2 MiB of the hugetlb pool.
         folio_pages: those of the small ones that lie in large folios.
         passed, protected: how far dup_mmap is (share of the time it holds mmap_lock), and the share of the working set
             that it has protected by then: two increasing arrays.
@@ -65,11 +65,12 @@ class WorkingSet:
     passed: NDArray[np.float64]
     protected: NDArray[np.float64]
     folio_pages: float = 0.0
+    hugetlb_pages: float = 0.0
 
     @property
     def pages(self) -> float:
         """All its pages of 4 KiB."""
-        return self.small_pages + self.huge_pmds * PTRS_PER_TABLE
+        return self.small_pages + (self.huge_pmds + self.hugetlb_pages) * PTRS_PER_TABLE
 
 
 @dataclass(slots=True)
@@ -112,35 +113,38 @@ def _weight_ns(vma: Vma, costs: CostTable) -> float:
         "copy_table": vma.tables,
         "copy_present_pte": vma.ptes,
         "copy_huge_pmd": vma.huge_pmds,
+        "copy_hugetlb_pte": vma.hugetlb_pages,
     }
     return sum(count * costs.price(name) for name, count in counts.items() if count)
 
 
 def _carve(pieces: Sequence[_Piece], wanted: float) -> WorkingSet:
-    taken: list[tuple[float, float, float, float]] = []
-    folio_pages = 0.0
+    taken: list[tuple[float, float, float]] = []
+    small = folio_pages = huge = hugetlb = 0.0
     for piece in pieces:
         total = _pages(piece.vma)
         pages = min(wanted, total - piece.taken)
         if pages <= 0:
             continue
-        length = (piece.end - piece.begin) / total
+        length, share = (piece.end - piece.begin) / total, pages / total
         begin = piece.begin + piece.taken * length
-        small = pages * piece.vma.anon_ptes / total
-        taken.append((begin, begin + pages * length, small, pages * piece.vma.huge_pmds / total))
-        folio_pages += small * (piece.vma.folio_pages > 1)
+        taken.append((begin, begin + pages * length, pages))
+        small += share * piece.vma.anon_ptes
+        folio_pages += share * piece.vma.anon_ptes * (piece.vma.folio_pages > 1)
+        huge += share * piece.vma.huge_pmds
+        hugetlb += share * piece.vma.hugetlb_pages
         piece.taken += pages
         wanted -= pages
     taken.sort()
-    pages_each = [small + huge * PTRS_PER_TABLE for _, _, small, huge in taken]
-    whole = sum(pages_each) or 1.0
+    whole = sum(pages for _, _, pages in taken) or 1.0
     passed, protected = [0.0], [0.0]
-    for (begin, end, _, _), pages in zip(taken, pages_each, strict=True):
+    for begin, end, pages in taken:
         passed += [begin, end]
         protected += [protected[-1], protected[-1] + pages / whole]
     return WorkingSet(
-        small_pages=sum(small for _, _, small, _ in taken),
-        huge_pmds=sum(huge for _, _, _, huge in taken),
+        small_pages=small,
+        huge_pmds=huge,
+        hugetlb_pages=hugetlb,
         passed=np.array([*passed, 1.0]),
         protected=np.array([*protected, protected[-1]]),
         folio_pages=folio_pages,

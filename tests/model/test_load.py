@@ -201,6 +201,19 @@ def test_before_5_8_one_write_copies_two_megabytes() -> None:
     assert old.stall.mean_ns > 100 * new.stall.mean_ns
 
 
+@pytest.mark.parametrize("kernel", ["5.7", "6.18"])
+def test_a_shared_page_of_the_hugetlb_pool_is_copied_whole_by_every_kernel(kernel: str) -> None:
+    pool = replace(anon(0, start=TIB, size=PAGES * 4096, hugetlb_pages=32), anon_vma=True)
+    who, rules = parent_of(pool, assumed=("writable",)), rules_for(kernel=kernel)
+    lives = aftermath(load_of(child_lifetime_ns=1e6 * NS_PER_S), who, rules=rules)
+    assert (lives.splits, lives.cow_copies, lives.reuse_faults) == (0.0, 0.0, 0.0)
+    assert lives.pmd_copies == pytest.approx(32, rel=1e-3)
+    assert lives.peak_pages == pytest.approx(PAGES, rel=1e-3)
+    assert lives.stall.longest_ns > 512 * QUIET.price("page_copy")
+    execs = aftermath(load_of(writes_per_second=10.0), who, rules=rules)
+    assert execs.pmd_reuses == pytest.approx(32, rel=1e-2)
+
+
 def test_pages_of_a_split_folio_are_copied_even_by_their_only_owner_from_5_9_to_6_14() -> None:
     who, load = parent(0, huge=32), load_of(child_lifetime_ns=20 * NS_PER_MS)
     new, old = aftermath(load, who), aftermath(load, who, rules=rules_for(kernel="6.12"))
