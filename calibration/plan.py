@@ -151,13 +151,17 @@ def _tables(row: PlannedRow, pages: int) -> int:
 
 def _cow(row: PlannedRow) -> tuple[Step, ...]:
     pages, gone = row.count("pages", 1024), "gone" in row.options
+    if "alone" in row.options:
+        writes, through_ptes = row.count("writes"), "thp" not in row.options
+        return (Charge(cost="write_alone", count=writes), Charge(cost="walk_after_sleep", count=writes * through_ptes))
     if "thp" in row.options:
         return (Rewrite(huge=pages, shared=not gone),)
     writes = row.count("writes", pages)
     if "gap-us" not in row.options:
         return (Rewrite(pages=writes, of=pages, shared=not gone),)
+    strewn = (Charge(cost="reuse_strewn" if gone else "copy_strewn", count=writes),) if "random" in row.options else ()
     bursts, asleep = -(-writes // row.count("burst", writes)), "reuse_after_sleep" if gone else "fault_after_sleep"
-    return (Rewrite(pages=writes, of=pages, shared=not gone), Charge(cost=asleep, count=bursts))
+    return (Rewrite(pages=writes, of=pages, shared=not gone), Charge(cost=asleep, count=bursts), *strewn)
 
 
 def _stream(row: PlannedRow) -> tuple[Step, ...]:

@@ -55,6 +55,10 @@ cow-asleep-1: cow --pages 16384 --writes 100 --burst 1 --gap-us 1000 | processes
 cow-asleep-10: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 | processes=4
 cow-gone-asleep-1: cow --pages 16384 --writes 100 --burst 1 --gap-us 1000 --gone | processes=4
 cow-gone-asleep-10: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 --gone | processes=4
+cow-strewn: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 --random | processes=4
+cow-gone-strewn: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 --gone --random | processes=4
+write-strewn: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 --alone --random | processes=4
+write-strewn-thp: cow --pages 32 --thp --each --writes 1000 --burst 10 --gap-us 1000 --alone --random | processes=4
 cow-gone: cow --pages 1024 --gone | quick processes=6
 cow-thp: cow --pages 8 --thp | processes=6
 cow-thp-gone: cow --pages 8 --thp --gone | processes=6
@@ -231,6 +235,7 @@ held-ro-96k: fork_touched --pages 98304 --hog-mib 1024 | held-out state processe
 held-random-96k: fork_touched --pages 98304 --order random | held-out state processes=4
 held-random-768k: fork_touched --pages 786432 --order random | held-out state processes=3 reps=3
 held-cow-asleep: cow --pages 16384 --writes 400 --burst 4 --gap-us 1000 | held-out processes=4
+held-cow-strewn: cow --pages 16384 --writes 400 --burst 4 --gap-us 1000 --random | held-out processes=4
 held-gone-asleep: cow --pages 16384 --writes 400 --burst 4 --gap-us 1000 --gone | held-out processes=4
 held-rw-10k: fork_touched --pages 10000 --rewrite | held-out
 held-rw-256k: fork_touched --pages 262144 --rewrite --hog-mib 1024 | held-out state processes=3 reps=3

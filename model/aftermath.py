@@ -82,7 +82,7 @@ def recovery_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Faults, stalled time of all threads in ns, and pages more than at the fork, as seen at one moment."""
+    """Faults, time that all threads have lost in ns, and pages more than at the fork, as seen at one moment."""
 
     faults: float
     stalled_ns: float
@@ -96,7 +96,7 @@ def watched_at(groups: Sequence[Group], cow: Cow, at_ns: float) -> Watched:
         for each in group.batches:
             share = _done(each, at_ns)
             faults += share * each.faults.total
-            stalled_ns += share * each.work_ns * group.weight
+            stalled_ns += share * (each.work_ns + each.other_ns) * group.weight
         stalled_ns += group.lock_wait_ns
     batches = [each for group in groups for each in group.batches]
     return Watched(faults=faults, stalled_ns=stalled_ns, grown_pages=_grown(batches, cow, at_ns))

@@ -151,6 +151,14 @@ fault_after_sleep (burst) by cow
     What the first copies cost more after their thread slept: mm/memory.c:wp_page_copy@v6.18 has left the near caches.
 reuse_after_sleep (burst) by cow else 0.5 × fault_after_sleep
     The same of a burst that copies nothing: its first faults take pages over that are the writer's alone again.
+copy_strewn (page) by cow
+    What a copy costs more where pages are written in no order: nothing fetches pte, struct page and line ahead.
+reuse_strewn (page) by cow else 1.0 × copy_strewn
+    The same of a page that is taken over.
+write_alone (write) by cow
+    A write in no order to a page that nobody shares, after a sleep, with a look at the clock; benches only.
+walk_after_sleep (write) by cow
+    What such a write costs more through a pte than through a pmd mapping: the page walk finds its pte in no near cache.
 fault_cow_reuse (page) by cow
     mm/memory.c:wp_page_reuse@v6.18: the page is the writer's alone again.
 split_huge_pmd (pmd) by cow

@@ -105,8 +105,11 @@ class LoadRound:
 
     @property
     def lost_ns(self) -> float:
-        """What the writes took longer than before the fork, all threads together."""
-        return self.end_waited_ns - self.end_writes * self.idle_write_ns
+        """What the writes that faulted took, and how much longer the others than before the fork, all threads together.
+
+        The price of a fault holds its write.
+        """
+        return self.end_waited_ns - (self.end_writes - self.end_faults) * self.idle_write_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ class Spans:
     Attributes:
         spans, pages: how many, and their pages.
         open_pages: pages of opened spans that have not been written since.
+        opened: how many have been since the fork.
         behind: of spans that a sequential stream opened in their midst, those before, which it writes at last.
     """
 
@@ -36,6 +37,7 @@ class Spans:
     pages: float
     open_pages: float = 0.0
     behind: float = 0.0
+    opened: float = 0.0
 
     @property
     def pages_each(self) -> float:
@@ -50,6 +52,7 @@ class Spans:
         reached = reach.spans(after, self.spans, each) - reach.spans(before, self.spans, each)
         inside = self._opened_before(reach, before, after, done)
         fresh = max(reached, done - inside)
+        self.opened += shared * reached
         behind = each / 2.0 * (reach.begun(after) - reach.begun(before))
         self.behind += shared * behind
         self.open_pages = max(0.0, self.open_pages - inside + shared * (each * reached - behind - fresh))

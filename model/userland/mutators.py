@@ -29,6 +29,8 @@ from model.userland.working_set import WorkingSet, working_sets
 AFTER_SLEEP, REUSE_AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "reuse_after_sleep", "copy_beside"
 """What a burst's first faults, with a copy among them or none, and copies on two CPUs at once cost more; a machine file
 without them leaves that out."""
+COPY_STREWN, REUSE_STREWN, WALK = "copy_strewn", "reuse_strewn", "walk_after_sleep"
+"""What faults cost more where pages are written in no order, and writes to a page of a pmd mapping that was split."""
 FIRST_WRITES = 64.0
 """The first batches are as large as if so many writes had been done."""
 MOST_TASKS = 16
@@ -47,6 +49,7 @@ class Batch:
         work_ns: a thread's time in faults, interruptions of others waited for and the wait for a CPU included.
         ipis: interrupts that other CPUs got from it.
         tlb_misses: page walks of all threads that it stands for, because of flushes; not in `work_ns`.
+        other_ns: what a thread loses beside its faults: those walks, walks in split mappings, interruptions by others.
     """
 
     begin_ns: float
@@ -56,6 +59,7 @@ class Batch:
     work_ns: float
     ipis: float
     tlb_misses: float = 0.0
+    other_ns: float = 0.0
 
 
 @dataclass(slots=True)
@@ -222,7 +226,8 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
     """Charge what the batch turned out to be, and note it.
 
     Charges: those of do_wp_page, do_huge_pmd_wp_page, hugetlb_wp and copied_later, fault_cow_beyond_cache, flush_round,
-    tlb_miss, ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_beside.
+    tlb_miss, ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_strewn, reuse_strewn,
+    walk_after_sleep, copy_beside.
     """
     begin_ns, thinking_ns = task.clock_ns, 0.0 if at_once else writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
@@ -239,8 +244,10 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
         flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
+    _walked(task, group, writes - faults.total / group.weight)
     interrupts = faults.flushes * interrupted_by(task.system, running)
     _interrupted(task, interrupts / group.weight)
+    other_ns = task.clock_ns - begin_ns - thinking_ns - work_ns
     crowd_ns = crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
@@ -254,12 +261,13 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
             work_ns=work_ns + crowd_ns,
             ipis=interrupts,
             tlb_misses=misses * group.weight,
+            other_ns=other_ns,
         )
     )
 
 
 def _beside(task: Task, group: Group, faults: Faults, writes: float, running: float) -> Counts:
-    """What a thread's faults of a batch cost beyond their own prices: bursts that begin with cold copies, a shared bus.
+    """What a thread's faults of a batch cost beyond their own prices: bursts that begin cold, no order, a shared bus.
 
     Copies beyond the caches meet the copies of other CPUs there as often as those run the mm and fault.
     """
@@ -272,6 +280,8 @@ def _beside(task: Task, group: Group, faults: Faults, writes: float, running: fl
         )
         found[AFTER_SLEEP] = bursts * (1.0 - without)
         found[REUSE_AFTER_SLEEP] = bursts * max(0.0, without - none)
+    if group.spec.locality != "sequential" and COPY_STREWN in task.system.costs.ns:
+        found |= {COPY_STREWN: copies, REUSE_STREWN: faults.reuses / group.weight}
     if COPY_BESIDE in task.system.costs.ns:
         found[COPY_BESIDE] = faults.counts.get("fault_cow_beyond_cache", 0.0) / group.weight * min(1.0, running)
     return found
@@ -286,6 +296,18 @@ def _refilled(task: Task, group: Group, faults: Faults, writes: float, written: 
     with task.at("page_walk"):
         task.charge_all({TLB_MISS: misses})
     return misses
+
+
+def _walked(task: Task, group: Group, writes: float) -> None:
+    """Charge what a thread's other writes take longer where pmd mappings are split, if the machine's file prices it.
+
+    Before the fork they went through the pmd. Leaves out: writers in order, whose next pte is mostly at hand.
+    """
+    huge = group.writes.huge
+    if WALK in task.system.costs.ns and group.spec.burst and group.spec.locality != "sequential":
+        share = huge.opened * huge.pages_each / group.writes.reach.pages
+        with task.at("page_walk"):
+            task.charge_all({WALK: max(0.0, writes) * share})
 
 
 def _interrupted(task: Task, interrupts: float) -> None:

@@ -20,6 +20,7 @@ from model.rules import Rules, rules_for
 from model.scenario import BATCH_ERROR, Khugepaged, Load, Mutators, Scenario
 from model.simulation import Run, bill, run_once, simulate
 from model.units import NS_PER_MS, NS_PER_S
+from model.userland.mutators import WALK
 from model.userland.refill import IPI_INTERRUPTED, TLB_MISS
 from tests.model.builders import COST_TABLE, MIB, TIB, anon, machine_with, parent_of, prime_costs, scenario_of
 
@@ -309,7 +310,7 @@ def test_every_nanosecond_of_a_mutator_is_in_one_entry(load: Load, who: Process)
     for group in done.groups:
         assert group.weight == group.spec.threads / len(group.threads)
         stalled = sum(duration * many for duration, many in group.stalls)
-        none = {"between_writes", TLB_MISS, IPI_INTERRUPTED}
+        none = {"between_writes", TLB_MISS, IPI_INTERRUPTED, WALK}
         working = sum(e.elapsed_ns for t in group.threads for e in t.ledger if e.name not in none)
         working *= group.weight
         assert stalled == pytest.approx(working, rel=1e-6, abs=0.1), (
