@@ -152,8 +152,7 @@ def _tables(row: PlannedRow, pages: int) -> int:
 def _cow(row: PlannedRow) -> tuple[Step, ...]:
     pages, gone = row.count("pages", 1024), "gone" in row.options
     if "alone" in row.options:
-        writes, through_ptes = row.count("writes"), "thp" not in row.options
-        return (Charge(cost="write_alone", count=writes), Charge(cost="walk_after_sleep", count=writes * through_ptes))
+        return (Rewrite(alone=True, **{"huge" if "thp" in row.options else "pages": row.count("writes")}),)
     if "thp" in row.options:
         return (Rewrite(huge=pages, shared=not gone),)
     writes = row.count("writes", pages)

@@ -43,12 +43,14 @@ class SpawnFigure(BaseModel):
 
 
 class MunmapFigure(BaseModel):
-    """munmap of memory that was this mm's alone."""
+    """munmap of memory that was this mm's alone, in folios of one size; `batched`: by rule fork_batches_large_folios."""
 
     model_config = _CONFIG
 
     pages: Annotated[int, Field(ge=1)]
     tables: Annotated[int, Field(ge=1)]
+    folio_kib: Annotated[int, Field(ge=4, le=2048)] = 4
+    batched: bool = True
 
 
 class Figure(BaseModel):
@@ -84,7 +86,8 @@ class Figure(BaseModel):
         if self.spawn is not None:
             return spawn_and_wait(_parent(self.spawn), Spawn(mechanism=self.spawn.mechanism))
         if self.munmap is not None:
-            step = Munmap(pages=self.munmap.pages, tables=self.munmap.tables)
+            folio_pages = self.munmap.folio_kib * 1024 // PAGE_BYTES
+            step = Munmap(pages=self.munmap.pages, tables=self.munmap.tables, folio_pages=folio_pages)
             return Scenario(parent=Process(name="munmap", space=AddressSpace(())), program=(step,))
         return None
 
@@ -94,7 +97,9 @@ class Figure(BaseModel):
         if scenario is None:
             return self.costs
         milestone = self.spawn.milestone if self.spawn is not None else "done"
-        asked = replace(scenario, rules=machine.rules)
+        unbatched = self.munmap is not None and not self.munmap.batched
+        rules = replace(machine.rules, fork_batches_large_folios=False) if unbatched else machine.rules
+        asked = replace(scenario, rules=rules)
         return bill(asked, bench_machine(machine, pinned=True), costs, milestone).counts
 
 

@@ -37,7 +37,8 @@ TOLERANCES = {"faults": 0.05, "faults alive": 0.05, "growth pages": 0.20, "lost 
 FLOORS = 1.5
 REFERENCE = planned_row("copies now: cow --pages 16384 --writes 1000 --burst 10 --gap-us 1000 | processes=1 reps=5")
 """A bench whose prices a load's time lost is made of, run beside each case: what it takes now against what the machine
-file says is a floor too. Copies after a sleep take up to half as much again when neighbours have filled the caches."""
+file says is a floor too. Copies after a sleep take up to half as much again when neighbours have filled the caches.
+Each run counts by its mean: a round's sum too is over a second, of which a tenth may have been quiet."""
 FEW = 200.0
 """Figures below this are told and not judged: a burst of ten writes more or less is 5 % of it."""
 
@@ -98,7 +99,8 @@ def validate_load(
                 progress(f"{case.label}, process {number + 1}")
             try:
                 runs[case].append(_process(case))
-                copies[case] += copies_now()
+                times_ns = copies_now()
+                copies[case] += [math.fsum(times_ns) / len(times_ns)] if times_ns else []
             except BadInput as error:
                 skipped += [] if number else [(case.label, error.why)]
     for case, ran in runs.items():

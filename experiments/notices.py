@@ -146,7 +146,8 @@ def of_question(file: MachineFile, question: Question, host: str, facts: HostFac
         facts: this host now; None: what changed on it since the calibration does not matter.
     """
     changed = _changes(file, facts) if facts is not None else ()
-    return (*_of_machine(file, question, host), *changed, *_of_parent(question.parent), *question.notices)
+    about = (*_of_parent(question.parent), *_of_load(question, file.machine))
+    return (*_of_machine(file, question, host), *changed, *about, *question.notices)
 
 
 def _of_machine(file: MachineFile, question: Question, host: str) -> Iterator[Notice]:
@@ -199,6 +200,16 @@ def _change(name: str, then: object, now: object) -> Iterator[str]:
             yield f"{name} {', '.join(differing_keys[:3])}{' ...' if len(differing_keys) > 3 else ''}"
     elif str(then) != str(now):
         yield f"{name} {then} -> {now}"
+
+
+def _of_load(question: Question, machine: Machine) -> Iterator[Notice]:
+    """Where copies take frames that a hypervisor may have to give first."""
+    load = question.load
+    if load.mutators and not load.unbacked and machine.hypervisor not in ("", "bare"):
+        text = (
+            "copies are taken to find frames that the hypervisor backs already; `unbacked = 0.5` in the load asks for"
+        )
+        yield Notice("assumed_backed", f"{text} half of them having to be given first")
 
 
 def _of_parent(parent: Process) -> Iterator[Notice]:

@@ -79,12 +79,14 @@ class Rewrite:
     """First writes after a fork to `pages` of 4 KiB and `huge` pmd mappings; `shared`: the child still has them.
 
     `of`: pages of the memory over which they are strewn, if there are more; it decides what lies beyond the caches.
+    `alone`: nothing was forked and nothing faults; each is a write after a sleep, in no order, through pte or pmd.
     """
 
     pages: int = 0
     of: int = 0
     huge: int = 0
     shared: bool = True
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +256,7 @@ class Load:
         calls: threads that need locks which a fork holds.
         khugepaged: what makes split huge pages whole again; None: nothing does.
         batch_share: see `BATCH_SHARE`; 0: one write at a time.
+        unbacked: share of the page frames newly taken, for page tables and copies, that the hypervisor has yet to back.
     """
 
     busy_cpus: int = 0
@@ -262,8 +265,11 @@ class Load:
     calls: tuple[Calls, ...] = ()
     khugepaged: Khugepaged | None = None
     batch_share: float = BATCH_SHARE
+    unbacked: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.unbacked <= 1.0:
+            raise ValueError("unbacked is a share, from 0 to 1")
         if self.busy_cpus < 0 or not 0.0 <= self.child_lifetime_ns < float("inf"):
             raise ValueError("busy_cpus and child_lifetime_ns are not negative")
 

@@ -83,6 +83,7 @@ class LoadDescription(BaseModel):
     schema_name: Literal["spawncost.load/1"] = Field(alias="schema")
     busy_cpus: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
     child_lifetime: Annotated[float, BeforeValidator(_lifetime)] = 0.0
+    unbacked: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.0
     mutators: Annotated[tuple[MutatorGroup, ...], Field(strict=False, max_length=64)] = ()
     calls: Annotated[tuple[CallGroup, ...], Field(strict=False, max_length=64)] = ()
     khugepaged: KhugepagedSettings | None = None
@@ -110,6 +111,7 @@ def read_load(path: str | Path) -> Load:
     return Load(
         busy_cpus=described.busy_cpus,
         child_lifetime_ns=described.child_lifetime,
+        unbacked=described.unbacked,
         mutators=tuple(
             Mutators(
                 threads=each.threads,

@@ -134,8 +134,8 @@ def dup_mm(task: Task, parent: Process) -> MmCopying:
 def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     """`mm/mmap.c:dup_mmap@v6.18` (before 6.17 in kernel/fork.c): every vma and its page tables, mmap_lock held.
 
-    Charges: those of dup_vmas, copy_page_range and dup_returned, cold_vma, cold_pte_table, cold_pte, the final
-    flush_tlb_mm.
+    Charges: those of dup_vmas, copy_page_range and dup_returned, cold_vma, cold_pte_table, cold_pte, unbacked_page, the
+    final flush_tlb_mm.
 
     Raises:
         SpawnFailed: ENOMEM.
@@ -151,7 +151,11 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
     returned = dup_returned(mm, system.machine, system.returned)
     task.charge_all(without_tables(returned, system.rules, "on_demand", "async"))
     with task.at("copy_page_range"):
-        task.charge_all(copied_at_fork(mm, system.rules, system.machine, missed, writable=parent.writable))
+        copied = copied_at_fork(mm, system.rules, system.machine, missed, writable=parent.writable)
+        task.charge_all(copied)
+        if system.load.unbacked:
+            tables = copied["copy_table"] + copied.get("copy_huge_pmd", 0)
+            task.charge("unbacked_page", system.load.unbacked * tables)
     if task.cold:
         eager = system.rules.page_table_copy == "eager"
         task.charge("cold_vma", mm.vmas)

@@ -22,6 +22,7 @@ from model.process import Process
 from model.scenario import Load, Mutators
 from model.units import PTRS_PER_TABLE
 from model.userland.crowd import crowded, running_others
+from model.userland.fault_times import priced_ns, stalls_of
 from model.userland.first_writes import Faults, Spans, Writes
 from model.userland.refill import IPI_INTERRUPTED, TLB_MISS, Refill
 from model.userland.working_set import WorkingSet, working_sets
@@ -29,6 +30,7 @@ from model.userland.working_set import WorkingSet, working_sets
 AFTER_SLEEP, REUSE_AFTER_SLEEP, COPY_BESIDE = "fault_after_sleep", "reuse_after_sleep", "copy_beside"
 """What a burst's first faults, with a copy among them or none, and copies on two CPUs at once cost more; a machine file
 without them leaves that out."""
+UNBACKED = "unbacked_page"
 COPY_STREWN, REUSE_STREWN, WALK = "copy_strewn", "reuse_strewn", "walk_after_sleep"
 """What faults cost more where pages are written in no order, and writes to a page of a pmd mapping that was split."""
 FIRST_WRITES = 64.0
@@ -137,7 +139,7 @@ def stalled_at(task: Task, group: Group, index: int, cow: Cow, writable: float) 
 
     That is a write to a page that is protected already: its vma is locked until the end, so it waits for mmap_lock.
     With per-vma locks (rule `per_vma_lock`) a fault elsewhere is served; without them it waits too. The threads stand
-    at evenly spaced quantiles of the distribution that writes at their rate give.
+    at evenly spaced quantiles of the distribution that writes at their rate give, or bursts with their sleeps between.
     """
     length_ns = cow.end_ns - cow.begin_ns
     memory, quantile = group.memory, (index + 0.5) / len(group.threads)
@@ -147,7 +149,8 @@ def stalled_at(task: Task, group: Group, index: int, cow: Cow, writable: float) 
         share = float(np.interp(quantile, memory.protected, memory.passed)) + next_ns / length_ns
         return cow.begin_ns + share * length_ns if share <= 1.0 else None
     hazard = _hazard(task, group, cow, writable)
-    wanted = -float(np.log1p(-quantile))
+    # Bursts come once a sleep, as evenly as it takes; single writes come by chance.
+    wanted = quantile if group.spec.burst else -float(np.log1p(-quantile))
     if wanted > hazard[-1]:
         return None
     return cow.begin_ns + float(np.interp(wanted, hazard, _GRID)) * length_ns
@@ -176,7 +179,8 @@ def _released(task: Task, group: Group, cow: Cow, writable: float) -> None:
         rest = 1.0 - np.interp(_GRID, memory.protected, memory.passed)
         share = float(np.mean(np.minimum(1.0, rest * (cow.end_ns - cow.begin_ns) / spec.arrival_ns)))
     else:
-        share = -float(np.expm1(-_hazard(task, group, cow, writable)[-1]))
+        expected = float(_hazard(task, group, cow, writable)[-1])
+        share = min(1.0, expected) if spec.burst else -float(np.expm1(-expected))
     writes = min(share * max(1, spec.burst), group.writes.left / group.weight)
     if writes > 0.0:
         _account(task, group, writes, cow, at_once=True)
@@ -217,17 +221,12 @@ def _storm(task: Task, group: Group, cow: Cow) -> Path:
         fault_ns = group.batches[-1].work_ns / writes
 
 
-def _priced_ns(task: Task, faults: Faults) -> float:
-    costs = task.system.costs
-    return sum(count * costs.price(name) for name, count in faults.counts.items() if count)
-
-
 def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool = False) -> None:
     """Charge what the batch turned out to be, and note it.
 
     Charges: those of do_wp_page, do_huge_pmd_wp_page, hugetlb_wp and copied_later, fault_cow_beyond_cache, flush_round,
     tlb_miss, ipi_interrupted, fault_after_sleep, reuse_after_sleep, copy_strewn, reuse_strewn,
-    walk_after_sleep, copy_beside.
+    walk_after_sleep, copy_beside, unbacked_page.
     """
     begin_ns, thinking_ns = task.clock_ns, 0.0 if at_once else writes * group.spec.interval_ns
     written = group.writes.distinct / group.writes.reach.pages
@@ -236,7 +235,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
     cow.leave(pages=faults.copies - faults.huge_copies, pmds=faults.pmd_copies, tables=faults.table_copies)
     if thinking_ns:
         task.sleep(thinking_ns, "between_writes")
-    worked_ns = _priced_ns(task, faults) / group.weight
+    worked_ns = priced_ns(task, faults) / group.weight
     with task.at("do_user_addr_fault", "do_wp_page"):
         task.charge_all({name: count / group.weight for name, count in faults.counts.items()})
         running = running_others(task, worked_ns, thinking_ns, faults.flushes / group.weight)
@@ -251,7 +250,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
     crowd_ns = crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
-    group.stalls += _stalls(task, faults, factor)
+    group.stalls += stalls_of(task, faults, factor)
     group.batches.append(
         Batch(
             begin_ns=begin_ns,
@@ -282,6 +281,9 @@ def _beside(task: Task, group: Group, faults: Faults, writes: float, running: fl
         found[REUSE_AFTER_SLEEP] = bursts * max(0.0, without - none)
     if group.spec.locality != "sequential" and COPY_STREWN in task.system.costs.ns:
         found |= {COPY_STREWN: copies, REUSE_STREWN: faults.reuses / group.weight}
+    if task.system.load.unbacked:
+        taken = faults.copies + faults.pmd_copies * PTRS_PER_TABLE
+        found[UNBACKED] = task.system.load.unbacked * taken / group.weight
     if COPY_BESIDE in task.system.costs.ns:
         found[COPY_BESIDE] = faults.counts.get("fault_cow_beyond_cache", 0.0) / group.weight * min(1.0, running)
     return found
@@ -319,21 +321,3 @@ def _interrupted(task: Task, interrupts: float) -> None:
     if IPI_INTERRUPTED in task.system.costs.ns:
         with task.at("flush_tlb_func"):
             task.charge_all({IPI_INTERRUPTED: interrupts})
-
-
-def _stalls(task: Task, faults: Faults, factor: float) -> list[tuple[float, float]]:
-    """(duration, how many) of the faults of a batch by kind; waits lengthen all of them alike."""
-    price = task.system.costs.price
-    copy_ns, reuse_ns = price("fault_cow_copy"), price("fault_cow_reuse")
-    kinds = [(copy_ns, faults.copies - faults.splits - faults.table_copies), (reuse_ns, faults.reuses)]
-    if faults.table_copies:
-        assert task.mm.cow is not None
-        table_ns = sum(price(name) * count for name, count in task.mm.cow.table.items() if count)
-        kinds.append((copy_ns + table_ns, faults.table_copies))
-    if faults.splits:
-        kinds.append((copy_ns + price("split_huge_pmd"), faults.splits))
-    if faults.pmd_copies:
-        kinds.append((copy_ns + (PTRS_PER_TABLE - 1) * price("page_copy"), faults.pmd_copies))
-    if faults.pmd_reuses:
-        kinds.append((price("huge_pmd_reuse"), faults.pmd_reuses))
-    return [(duration_ns * factor, count) for duration_ns, count in kinds if count > 0.0]

@@ -24,7 +24,8 @@ def do_step(task: Task, step: Step) -> Path:
 
     Charges: the named cost of a Charge; those of first_touch of a Touch;
     munmap_touched, those of free_owned or free_folios and free_tables, zap_huge_pmd, free_huge_page of a Munmap;
-    those of do_wp_page and do_huge_pmd_wp_page of a Rewrite; mprotect_split, protect_page,
+    those of do_wp_page and do_huge_pmd_wp_page, or write_alone and walk_after_sleep of a Rewrite; mprotect_split,
+    protect_page,
     flush_round, ipi_receiver of an Mprotect; page_clear, page_copy,
     clear_beside, copy_beside of a Stream; pipe_io, context_switch or wake_idle_* of a PingPong.
     """
@@ -43,6 +44,8 @@ def do_step(task: Task, step: Step) -> Path:
                 task.charge_all(free_owned(step.pages, machine))
             task.charge_all(free_tables(step.tables, step.pages, machine))
             task.charge_all({"zap_huge_pmd": step.huge, "free_huge_page": step.huge})
+        case Rewrite(alone=True):
+            task.charge_all({"write_alone": step.pages + step.huge, "walk_after_sleep": step.pages})
         case Rewrite():
             far = far_copies(max(step.pages, step.of), task.system.machine)
             task.charge_all(do_wp_page(step.pages, shared=step.shared, far=far))

@@ -285,6 +285,28 @@ def test_a_child_frees_what_its_parent_has_copied_away() -> None:
     assert old.bill.counts["free_huge_page"] == pytest.approx(32, rel=1e-3)
 
 
+def test_frames_that_the_hypervisor_has_yet_to_back_cost_a_fault_of_their_own() -> None:
+    long = load_of(child_lifetime_ns=1e6 * NS_PER_S)
+    backed, half = (aftermath(replace(long, unbacked=share)) for share in (0.0, 0.5))
+    assert half.cow_copies == pytest.approx(backed.cow_copies, rel=1e-3)
+    lost_ns = [each.stall.mean_ns * each.stall.count for each in (backed, half)]
+    assert lost_ns[1] - lost_ns[0] == pytest.approx(0.5 * PAGES * QUIET.price("unbacked_page"), rel=0.05)
+    counts = simulate(scenario(Load(unbacked=1.0)), TWO, COST_TABLE).bill.counts
+    assert counts["unbacked_page"] == counts["copy_table"]
+    with pytest.raises(ValueError, match="unbacked"):
+        Load(unbacked=1.5)
+
+
+def test_writes_to_split_mappings_walk_to_their_pte_when_nothing_faults_any_more() -> None:
+    load = load_of(child_lifetime_ns=1e6 * NS_PER_S, burst=10)
+    walks = []
+    for who in (parent(), parent(0, huge=32)):
+        done = run(load, who)
+        walks.append(sum(e.count for t in done.groups[0].threads for e in t.ledger if e.name == WALK))
+    assert walks[0] == 0.0, "they went through ptes before"
+    assert walks[1] > PAGES, "all mappings are split long before the last page is written"
+
+
 loads = st.builds(
     load_of,
     threads=st.integers(1, 40),
