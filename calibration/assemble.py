@@ -104,10 +104,11 @@ def assemble(
     )
     machine, found = choose_facts(fitted, machine, FACT_CANDIDATES)
     seen = spread_rows(rows, samples.kept())
-    machine = with_placements(machine, [*seen, *spread_rows(rows, samples.kept(), beside=True)])
+    beside = spread_rows(rows, samples.kept(), beside=True)
+    machine = with_placements(machine, [*seen, *beside])
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
     costs, sources = inherit(own, base, found.untold)
-    machine = with_spread(machine, seen, costs)  # unpinned rows charge what a quick plan does not price
+    machine = with_spread(machine, [*seen, *beside], costs)  # unpinned rows charge what a quick plan does not price
     held = judge_held_out(rows, machine, own)
     machine = replace(machine, model_error=model_errors(fitted, seen, machine, costs))
     machine = inherit_machine(machine, base)

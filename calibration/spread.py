@@ -132,7 +132,10 @@ def row_ratios(row: SpreadRow, machine: Machine, costs: CostTable) -> dict[str, 
             if mode not in quiet:
                 quiet[mode] = _quiet(row.scenario, machine, costs, Placement(child=mode[0], waker=mode[1]))
             kind, quiet_ns = quiet[mode]
+            if row.beside and mode != ("same", "preempt"):  # its wait for the busy CPU is in the time
+                continue
             kind += COLD if row.scenario.parent.caller is Caller.COLD else ""
+            kind += BESIDE if row.beside else ""
             if sample.reaped_ns is not None and sample.reaped_ns < LONGEST * quiet_ns:
                 ratios[kind].append(sample.reaped_ns / quiet_ns)
     return ratios

@@ -11,7 +11,7 @@ import numpy as np
 from model.costs import CostTable
 from model.kernel.cow import Cow
 from model.kernel.task import System
-from model.kernel.tlb import interrupted_by
+from model.kernel.tlb import in_mask, interrupted_by
 from model.ledger import Entry
 from model.prediction import Aftermath, Growth, Recovery, Stall
 from model.scenario import Khugepaged
@@ -37,7 +37,7 @@ def aftermath_of(
     threads = sum(group.spec.threads for group in groups)
     points = np.linspace(cow.end_ns, until_ns, GROWTH_POINTS)
     growth = tuple(Growth(at_ns=float(at - begin_ns), pages=_grown(batches, cow, float(at))) for at in points)
-    rounds = interrupted_by(system, min(threads, len(system.cpus) - 1))
+    rounds = interrupted_by(system, in_mask(system, running=0, sleeping=threads))
     return Aftermath(
         copied=True,
         lifetime_ns=lifetime_ns,

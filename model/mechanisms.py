@@ -77,5 +77,5 @@ def family_of(spawn: Spawn | None) -> str:
 
 def placements_seen(scenario: Scenario, machine: Machine) -> tuple[Placement, ...]:
     """The placements that a resolved scenario's spawn meets, likeliest first."""
-    cold, beside = scenario.parent.caller is Caller.COLD, scenario.load.busy_cpus >= machine.cpus - 1
+    cold, beside = scenario.parent.caller is Caller.COLD, scenario.load.leaves_none(machine.cpus)
     return machine.placements_of(family_of(scenario.spawn), cold=cold, beside=beside)

@@ -7,7 +7,7 @@ mixture is too, and a quantile is found exactly: the knots of all parts on eithe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -46,6 +46,14 @@ def mixture_quantiles(
     reached = _reached(knots, shares, quiet_ns, spreads, after=True)
     before = _reached(knots, shares, quiet_ns, spreads, after=False) if _atoms(spreads) else reached
     return np.stack([_between(level, knots, reached, before) for level in levels])
+
+
+def around_wait(spread: Spread, total_ns: float, wait_ns: float) -> Spread:
+    """Spread of a time of which `wait_ns` end with a tick: only the rest, the work, is scattered by the machine."""
+    if not wait_ns or not total_ns:
+        return spread
+    share = min(1.0, wait_ns / total_ns)
+    return replace(spread, ratios=tuple(share + (1.0 - share) * each for each in spread.ratios))
 
 
 def _tied(levels: Sequence[float], shares: Sequence[float]) -> bool:

@@ -24,7 +24,8 @@ class Rules:
     fork_batches_large_folios: bool = True  # 6.9, mm/memory.c:copy_present_ptes (f8d937761d65), zap_present_ptes
     split_thp_reuse: Literal["mapcount", "never", "mm_id"] = "mm_id"  # 5.9, 6.15 mm/memory.c:wp_can_reuse_anon_folio
     huge_zero_write: Literal["split", "alloc"] = "alloc"  # 6.14, mm/huge_memory.c:do_huge_zero_wp_pmd
-    lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c (209954cbc7d0)
+    lazy_mm_cpumask: bool = True  # 6.14, arch/x86/mm/tlb.c:switch_mm_irqs_off (209954cbc7d0)
+    range_flush_reaches_lazy: bool = True  # 6.15, arch/x86/include/asm/tlbflush.h:flush_tlb_range (3ef938c35035)
     tlb_broadcast: Literal["never", "if_cpu_has", "always"] = "if_cpu_has"  # 6.15, arch/x86/mm/tlb.c (INVLPGB)
     page_table_copy: Literal["eager", "on_demand", "async"] = "eager"  # the others in no release, kernel/page_tables.py
     posix_spawn_clear_sighand: bool = True  # glibc 2.38 and Linux 5.5, sysdeps/unix/sysv/linux/spawni.c
@@ -46,9 +47,13 @@ KERNEL_SINCE: dict[str, tuple[tuple[tuple[int, int], object], ...]] = {
     "split_thp_reuse": (((0, 0), "mapcount"), ((5, 9), "never"), ((6, 15), "mm_id")),
     "huge_zero_write": (((0, 0), "split"), ((6, 14), "alloc")),
     "lazy_mm_cpumask": (((0, 0), False), ((6, 14), True)),
+    "range_flush_reaches_lazy": (((0, 0), False), ((6, 15), True)),
     "tlb_broadcast": (((0, 0), "never"), ((6, 15), "if_cpu_has")),
 }
-"""Rule by kernel release; each value holds from its release on."""
+"""Rule by kernel release; each value holds from its release on.
+
+`range_flush_reaches_lazy` went into the stable kernels 5.10, 5.15, 6.1, 6.6 and 6.12 in April 2025 too: set it there.
+"""
 
 JDK_SINCE: dict[str, tuple[tuple[int, object], ...]] = {
     "jdk_launch": ((0, "vfork"), (13, "posix_spawn")),

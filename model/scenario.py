@@ -283,6 +283,10 @@ class Load:
         """Threads of the parent that call; readers of /proc are others."""
         return sum(each.threads for each in self.calls if each.call != "proc_maps")
 
+    def leaves_none(self, cpus: int) -> bool:
+        """Whether so many CPUs have none idle but that of the caller, or not even that."""
+        return 0 < self.busy_cpus >= cpus - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:

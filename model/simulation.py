@@ -36,6 +36,8 @@ from model.userland.working_set import mutable_pages, under_load
 
 QUIET_PHASE = 0.75
 """Share of a tick that has passed when the quiet run begins: all slices are used up, so a newcomer runs at once."""
+SPAWNS_BEFORE = 4
+"""So many spawns of a loop are followed until its phases of the tick are those that it keeps."""
 
 
 @dataclass(slots=True)
@@ -96,15 +98,22 @@ def simulate(scenario: Scenario, machine: Machine, costs: CostTable) -> Predicti
 def _phased(
     scenario: Scenario, machine: Machine, costs: CostTable, placements: Sequence[Placement], first: Run
 ) -> list[tuple[Placement, Run]]:
-    """Every placement at every phase of the tick, all phases as likely."""
-    return [
-        (
-            replace(each, weight=each.weight / PHASES),
-            run_once(scenario, machine, costs, each, like=first, phase=(index + 0.5) / PHASES),
-        )
-        for each in placements
-        for index in range(PHASES)
-    ]
+    """Every placement at every phase of the tick.
+
+    A cold caller comes from a sleep of any length: all phases are as likely. A hot one spawns in a loop, and whoever
+    waits for a tick begins the next round where it ended, so the loop falls in step with the ticks.
+    """
+    found: list[tuple[Placement, Run]] = []
+    hot = scenario.parent.caller is Caller.HOT
+    for each in placements:
+        for index in range(PHASES):
+            phase = (index + 0.5) / PHASES
+            run = run_once(scenario, machine, costs, each, like=first, phase=phase)
+            for _ in range(SPAWNS_BEFORE if hot else 0):
+                phase = run.system.ticks.since_ns(run.milestones["done"]) / run.system.ticks.tick_ns
+                run = run_once(scenario, machine, costs, each, like=first, phase=phase)
+            found.append((replace(each, weight=each.weight / PHASES), run))
+    return found
 
 
 def _aftermath(run: Run, scenario: Scenario) -> Aftermath:

@@ -15,9 +15,9 @@ from model.costs import CostTable
 from model.kernel.fork import SpawnFailed
 from model.kernel.task import System, Task
 from model.ledger import Bill, Entry, bill_of
-from model.machine import NO_SPREAD, Machine, Placement, Spread
+from model.machine import BESIDE, NO_SPREAD, Machine, Placement, Spread
 from model.prediction import MILESTONES, SPREAD_LINE, Milestone, Prediction, SpawnError
-from model.quantiles import mixture_quantiles
+from model.quantiles import around_wait, mixture_quantiles
 from model.scenario import Scenario
 from model.units import NS_PER_MS
 
@@ -61,10 +61,15 @@ class FinishedRun(Protocol):
 
 def path_class(path: Sequence[Entry]) -> str:
     """Class of a path for the spread: `long`, `runtime` where a JVM or interpreter runs code of its own on it, else
-    `short` or `medium`, with `-wakes` where it wakes another CPU.
+    `short` or `medium`, with `-wakes` where it wakes another CPU. Waits for a busy CPU do not make it longer.
     """
-    elapsed_ns = path[-1].end_ns - path[0].start_ns if path else 0.0
+    elapsed_ns = path[-1].end_ns - path[0].start_ns - waited_ns(path) if path else 0.0
     return class_of(int(length_of(elapsed_ns)), manner_of(entry.name for entry in path))
+
+
+def waited_ns(path: Iterable[Entry]) -> float:
+    """Time of a critical path in waits that no task of the simulation ended: for a CPU that another program held."""
+    return sum(entry.end_ns - entry.start_ns for entry in path if entry.kind == "wait")
 
 
 def length_of(elapsed_ns: ArrayLike) -> NDArray[np.intp]:
@@ -88,17 +93,19 @@ def class_of(length: int, manner: int) -> str:
     return LENGTHS[length] + MANNERS[manner]
 
 
-def spread_of(machine: Machine, kind: str, *, cold: bool = False) -> Spread:
+def spread_of(machine: Machine, kind: str, *, cold: bool = False, beside: bool = False) -> Spread:
     """The machine's spread for a class of path; none if it was never measured.
 
     A cold caller has spreads of its own where they were: what others take of the caches meanwhile is never the same.
+    So have spawns `beside` busy programs: a CPU that never idles keeps its caches and what the hypervisor gave it.
     """
     names = [kind]
     while names[-1] in LIKE:
         names.append(LIKE[names[-1]])
-    if cold:
-        names = [*(name + COLD for name in names), *names]
-    return next((machine.spread[name] for name in names if name in machine.spread), NO_SPREAD)
+    states = [COLD, ""] if cold else [""]
+    states = [*([states[0] + BESIDE] if beside else []), *states]
+    found = (name + state for state in states for name in names)
+    return next((machine.spread[name] for name in found if name in machine.spread), NO_SPREAD)
 
 
 def widened(machine: Machine, p10: ArrayLike, p50: ArrayLike, p90: ArrayLike) -> tuple[Any, Any]:
@@ -122,17 +129,23 @@ def milestones_of(
     variants: Sequence[FinishedRun],
     *,
     busy: bool = False,
+    beside: bool = False,
 ) -> dict[str, Milestone]:
     """Quiet times, quantiles and intervals of milestones that every run has reached.
 
     A run's milestones all spread as its whole path does, so that none overtakes a later one. `busy`: other programs
-    take the CPUs; what they do to single spawns is in the placements, and the errors were measured without them.
+    take CPUs; what they do to single spawns is in the placements, and the errors were measured without them. `beside`:
+    no CPU was left idle.
     """
     first = runs[0][1]
     kinds = [path_class(run.path_to(last_of(run))) for _, run in runs]
-    spreads = [spread_of(machine, kind, cold=first.caller.cold) for kind in kinds]
-    quiet_ns = [np.array([run.milestones[name] for name in names]) for _, run in runs]
-    found = mixture_quantiles(LEVELS, [placement.weight for placement, _ in runs], quiet_ns, spreads)
+    spreads = [spread_of(machine, kind, cold=first.caller.cold, beside=beside) for kind in kinds]
+    weights = [placement.weight for placement, _ in runs]
+    if busy:
+        found = _waiting_quantiles(names, weights, [run for _, run in runs], spreads)
+    else:
+        quiet_ns = [np.array([run.milestones[name] for name in names]) for _, run in runs]
+        found = mixture_quantiles(LEVELS, weights, quiet_ns, spreads)
     reach = path_reach(bill_of(first.path_to(last_of(first))).counts)
     milestones: dict[str, Milestone] = {}
     for name, (p10, low, p50, high, p90) in zip(names, found.T, strict=True):
@@ -150,6 +163,27 @@ def milestones_of(
             hi_ns=float(p50 * np.exp(np.hypot(np.hypot(np.log(high / p50), Z90 * sigma), above))),
         )
     return milestones
+
+
+def _waiting_quantiles(
+    names: Sequence[str], weights: Sequence[float], runs: Sequence[FinishedRun], spreads: Sequence[Spread]
+) -> Any:
+    """Quantiles (levels, milestones) of runs that wait for busy CPUs; one that always comes first stays first."""
+    columns: list[Any] = []
+    for name in names:
+        times = [run.milestones[name] for run in runs]
+        parts = [
+            around_wait(spread, time, waited_ns(run.path_to(name)))
+            for spread, time, run in zip(spreads, times, runs, strict=True)
+        ]
+        found = mixture_quantiles(LEVELS, weights, [np.array([time]) for time in times], parts)[:, 0]
+        before = [
+            columns[index]
+            for index, other in enumerate(names[: len(columns)])
+            if all(run.milestones[other] <= run.milestones[name] for run in runs)
+        ]
+        columns.append(np.max([found, *before], axis=0))
+    return np.stack(columns, axis=-1)
 
 
 def last_of(run: FinishedRun) -> str:
@@ -207,7 +241,8 @@ def assemble(
         by_runs.setdefault(reached, []).append(name)
     for reached, group in by_runs.items():
         chosen = [runs[index] for index in reached]
-        milestones |= milestones_of(group, machine, costs, chosen, variants, busy=scenario.load.busy_cpus > 0)
+        busy, beside = scenario.load.busy_cpus > 0, scenario.load.leaves_none(machine.cpus)
+        milestones |= milestones_of(group, machine, costs, chosen, variants, busy=busy, beside=beside)
     milestones = {name: milestones[name] for name in names}
     last = names[-1] if names else "done"
     path = first.path_to(last)

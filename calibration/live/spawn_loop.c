@@ -1,11 +1,17 @@
 // A C parent whose spawns are timed on command; the protocol is SpawnLoop.java's.
 #include "spawn.h"
 
+#define PHASES 8
+#define PHASE_NS 1100000 // beside busy programs a spawn waits for ticks: a sleep of whole ticks would keep to one phase
+
 static void measure(struct spawn *s, long reps, long gap_ns, long fault_reps)
 {
     s->cold_ms = gap_ns / 1000000;
-    for (long i = 0; i < reps + WARMUPS; i++)
+    for (long i = 0; i < reps + WARMUPS; i++) {
+        if (gap_ns)
+            sleep_ns(1 + i % PHASES * PHASE_NS);
         spawn_repetition(s, &spawned[i]);
+    }
     for (long i = 0; i < reps; i++)
         printf("{\"rep\":%ld,\"call_ns\":%lld,\"reaped_ns\":%lld}\n", i, (long long)spawned[i + WARMUPS].call_ns,
                (long long)spawned[i + WARMUPS].reaped_ns);

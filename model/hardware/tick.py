@@ -16,7 +16,7 @@ from model.units import NS_PER_MS
 
 TICK_NS = 4 * NS_PER_MS
 BASE_SLICE_NS = 0.7 * NS_PER_MS
-PHASES = 8
+PHASES = 16
 """Phases of the tick at which a spawn can begin, all as likely: each is a mode of the mixture."""
 
 

@@ -161,7 +161,7 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
         task.charge("cold_vma", mm.vmas)
         task.charge("cold_pte_table", mm.tables.pte * eager + mm.huge_pmds)
         task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")) * eager)
-    flush_tlb_mm(task, running=max(parent.running_threads, system.load.threads + system.load.callers))
+    flush_tlb_mm(task, running=parent.running_threads, sleeping=system.load.threads + system.load.callers)
     if task.mm.cow is not None:
         later = copied_later(mm, system.rules, system.machine, missed, writable=parent.writable)
         task.mm.cow.table = per_table(later, mm)

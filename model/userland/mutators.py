@@ -16,7 +16,7 @@ from model.kernel.cow import Cow
 from model.kernel.memory import far_copies
 from model.kernel.mm import Counts
 from model.kernel.task import Mm, Path, System, Task
-from model.kernel.tlb import flush_tlb_page, interrupted_by
+from model.kernel.tlb import flush_tlb_page, flush_tlb_range, interrupted_by
 from model.locality import Reach
 from model.process import Process
 from model.scenario import Load, Mutators
@@ -240,13 +240,18 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
         task.charge_all({name: count / group.weight for name, count in faults.counts.items()})
         running = running_others(task, worked_ns, thinking_ns, faults.flushes / group.weight)
         task.charge_all(_beside(task, group, faults, writes, running))
-        flush_tlb_page(task, flushes=faults.flushes / group.weight, running=running)
+        pages, splits = (each / group.weight for each in (faults.flushes - faults.splits, faults.splits))
+        flush_tlb_page(task, flushes=pages, running=running)
+        wakes = writes / max(1, group.spec.burst) / max(1e-9, splits * len(task.system.cpus))
+        reached = flush_tlb_range(task, flushes=splits, running=running, wakes=wakes)
     work_ns = task.clock_ns - begin_ns - thinking_ns
     misses = _refilled(task, group, faults, writes, written)
     _walked(task, group, writes - faults.total / group.weight)
-    interrupts = faults.flushes * interrupted_by(task.system, running)
+    system = task.system
+    interrupts = faults.flushes * interrupted_by(system, running)
     _interrupted(task, interrupts / group.weight)
     other_ns = task.clock_ns - begin_ns - thinking_ns - work_ns
+    woken = faults.splits * (interrupted_by(system, reached) - interrupted_by(system, running))
     crowd_ns = crowded(task, task.clock_ns - begin_ns - thinking_ns, thinking_ns)
     task.record_wait(task.clock_ns + crowd_ns, "cpu", None)
     factor = (work_ns + crowd_ns) / worked_ns if worked_ns else 1.0
@@ -258,7 +263,7 @@ def _account(task: Task, group: Group, writes: float, cow: Cow, *, at_once: bool
             writes=writes,
             faults=faults,
             work_ns=work_ns + crowd_ns,
-            ipis=interrupts,
+            ipis=interrupts + woken,
             tlb_misses=misses * group.weight,
             other_ns=other_ns,
         )

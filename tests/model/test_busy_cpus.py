@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from model.hardware.tick import PHASES, TICK_NS, Ticks, slice_ns
 from model.ledger import bill_of
-from model.machine import Machine, Placement
+from model.machine import Machine, Placement, Spread
+from model.process import Caller
+from model.quantiles import around_wait
 from model.scenario import Load, Scenario
 from model.simulation import run_once, simulate
+from model.spread import spread_of
 from tests.model.builders import (
     COST_TABLE,
     PLACEMENTS,
@@ -112,11 +115,47 @@ def test_a_vfork_beside_a_busy_cpu_has_the_modes_that_were_seen_there() -> None:
     assert alone.p90_ns < late_ns, "with an idle CPU, what is seen there does not count"
 
 
-def test_waiting_for_the_tick_is_in_the_quantiles() -> None:
-    machine = machine_with(2, placements=(OTHER,))
-    free, loaded = (simulate(busy(cpus), machine, COST_TABLE).milestones["reaped"] for cpus in (0, 1))
+def test_waiting_for_the_tick_is_in_the_quantiles_of_who_comes_from_a_sleep() -> None:
+    machine, cold = machine_with(2, placements=(OTHER,)), parent_of(caller=Caller.COLD)
+    free, loaded = (simulate(busy(cpus, cold), machine, COST_TABLE).milestones["reaped"] for cpus in (0, 1))
     assert loaded.p90_ns > free.p90_ns + 0.8 * TICK_NS
     assert free.p50_ns + 0.3 * TICK_NS < loaded.p50_ns < free.p50_ns + 0.8 * TICK_NS
+
+
+def test_a_loop_whose_children_wait_falls_in_step_with_the_ticks() -> None:
+    machine = machine_with(2, placements=(OTHER,))
+    found = simulate(busy(2, mechanism="vfork"), machine, COST_TABLE).milestones["reaped"]
+    assert (found.p10_ns, found.p50_ns, found.p90_ns) == pytest.approx((TICK_NS,) * 3, rel=0.02)
+
+
+def test_the_machine_scatters_work_and_not_waits_for_a_tick() -> None:
+    wide = Spread(levels=(0.0, 0.5, 1.0), ratios=(1.0, 2.0, 3.0))
+    machine = replace(machine_with(2, placements=(OTHER,)), spread={"short": wide, "medium": wide})
+    found = simulate(busy(2, mechanism="vfork"), machine, COST_TABLE).milestones["reaped"]
+    alone = simulate(busy(0, mechanism="vfork"), machine, COST_TABLE).milestones["reaped"]
+    assert found.p90_ns - found.p10_ns < 2.0 * (alone.p90_ns - alone.p10_ns) < TICK_NS
+    half = around_wait(wide, total_ns=10.0, wait_ns=5.0)
+    assert half.ratios == (1.0, 1.5, 2.0)
+    assert around_wait(wide, total_ns=10.0, wait_ns=0.0) is wide
+
+
+def test_no_milestone_overtakes_a_later_one_beside_busy_programs() -> None:
+    wide = Spread(levels=(0.0, 0.5, 1.0), ratios=(0.5, 1.0, 3.0))
+    machine = replace(machine_with(2), spread={"short": wide, "medium": wide})
+    for caller in Caller:
+        found = simulate(busy(2, parent_of(caller=caller), "vfork"), machine, COST_TABLE).milestones
+        for name in ("p10_ns", "p50_ns", "p90_ns"):
+            assert getattr(found["call"], name) <= getattr(found["reaped"], name)
+
+
+def test_spawns_beside_busy_programs_have_a_spread_of_their_own_where_it_was_seen() -> None:
+    plain, cold, beside = (Spread(levels=(0.0, 1.0), ratios=(each, each)) for each in (1.0, 2.0, 3.0))
+    seen = {"short": plain, "short-cold": cold, "short-cold-beside": beside}
+    machine = replace(TWO, spread=seen)
+    assert spread_of(machine, "short-wakes", cold=True, beside=True) is beside
+    assert spread_of(machine, "short", cold=True) is cold
+    assert spread_of(machine, "short", beside=True) is plain
+    assert spread_of(replace(TWO, spread={"short": plain, "short-cold": cold}), "short", cold=True, beside=True) is cold
 
 
 @settings(max_examples=60, deadline=None)

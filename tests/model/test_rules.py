@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.address_space import Vma
+from model.machine import Machine
 from model.mechanisms import JDK_DEFAULT
+from model.prediction import Aftermath
 from model.process import Limits, Process
 from model.rules import KERNEL_SINCE, Rules, differing, parse_version, rules_for, set_rule
-from model.scenario import Munmap, Rewrite, Scenario, Step, Touch
+from model.scenario import Load, Munmap, Mutators, Rewrite, Scenario, Step, Touch
 from model.simulation import bill, simulate
 from tests.model.builders import BARE, COST_TABLE, GIB, MIB, anon, dynamic_image, parent_of, scenario_of
 
@@ -104,6 +106,49 @@ def test_s14_ptes_of_folios_beyond_the_cache_have_a_price_of_their_own() -> None
         assert batched.get(f"{kind}_pte_beyond_cache", 0) == 0
         assert single[f"{kind}_pte_beyond_cache"] == 160
         assert single.get(f"{kind}_folio_pte_beyond_cache", 0) == 0
+
+
+def test_s15_a_cpu_that_another_program_took_stays_in_the_mask() -> None:
+    load = Load(mutators=(Mutators(threads=3, writes_per_second=1e3, working_set_pages=64),), busy_cpus=1)
+    asked = replace(scenario_of("clone3", parent_of(anon(64))), load=load)
+    machine = replace(BARE, cpus=4)
+
+    def others(rules: Rules) -> float:
+        counts = bill(replace(asked, rules=rules), machine, COST_TABLE).counts
+        return counts.get("ipi_round", 0.0) + counts.get("ipi_receiver", 0.0)
+
+    assert (others(Rules()), others(Rules(lazy_mm_cpumask=False))) == (3, 2)
+    assert [rules_for(kernel=each).lazy_mm_cpumask for each in ("6.12", "6.14")] == [False, True]
+    running = scenario_of("clone3", parent_of(anon(10), threads=8, running_threads=3))
+    assert changed_by(running, machine, lazy_mm_cpumask=False) == {}, "who runs is in the mask in any case"
+
+
+def changed_by(asked: Scenario, machine: Machine, **old: object) -> dict[str, float]:
+    """What an old rule charges more or less in one scenario."""
+    before = replace(asked, rules=replace(Rules(), **old))  # type: ignore[arg-type]
+    one, other = (bill(each, machine, COST_TABLE).counts for each in (asked, before))
+    found = {name: other.get(name, 0) - one.get(name, 0) for name in {**one, **other}}
+    return {name: count for name, count in found.items() if count}
+
+
+def test_s17_a_split_interrupts_cpus_whose_thread_sleeps() -> None:
+    huge = replace(anon(0, start=GIB, size=64 * MIB, huge_pmds=32), anon_vma=True)
+    mutators = Mutators(threads=2, writes_per_second=1e3, working_set_pages=32 * 512)
+    load = Load(mutators=(mutators,), child_lifetime_ns=1e9)
+    asked = replace(scenario_of("clone3", parent_of(huge)), load=load)
+
+    def after(**rules: bool) -> Aftermath:
+        given = replace(asked, rules=replace(Rules(), **rules))  # type: ignore[arg-type]
+        found = simulate(given, replace(BARE, cpus=2), COST_TABLE).aftermath
+        assert found is not None
+        return found
+
+    now, before = after(), after(range_flush_reaches_lazy=False)
+    assert now.splits == pytest.approx(before.splits, rel=0.05)
+    assert before.ipis < 0.3 * before.splits, "threads that sleep are hardly ever caught running"
+    assert now.ipis > before.ipis + 0.2 * now.splits
+    assert now.ipis < before.ipis + now.splits + 2, "a flush reaches the only other CPU once"
+    assert [rules_for(kernel=each).range_flush_reaches_lazy for each in ("6.14", "6.15")] == [False, True]
 
 
 def test_s19_four_cpus_and_invlpgb_flush_without_interrupting() -> None:
