@@ -26,8 +26,11 @@ from model.process import Caller
 from model.scenario import Spawn, spawn_and_wait
 from model.simulation import simulate
 
-PHASE_FUNCTIONS = {"load": "_dl_map_object", "relocation": "_dl_relocate_object"}
-"""Phase that ld.so times: the function that stands on the path of its entries."""
+PHASE_FUNCTIONS = {
+    "load": frozenset({"_dl_map_object", "_dl_load_cache_lookup"}),
+    "relocation": frozenset({"_dl_relocate_object"}),
+}
+"""Phase that ld.so times: the functions of which one stands on the path of its entries."""
 
 QUIET = 0.1
 """Quantile of the runs that stands for the quiet time, as in the fit."""
@@ -130,7 +133,7 @@ def compared(file: MachineFile, name: str, result: LoaderRuns) -> LoaderComparis
     prediction = _prediction(file, image)
     assert prediction.loader is not None
     ledger = next(ledger for key, ledger in prediction.tasks.items() if key.endswith(" child"))
-    phases = {phase: _elapsed_ns(ledger, function) for phase, function in PHASE_FUNCTIONS.items()}
+    phases = {phase: _elapsed_ns(ledger, functions) for phase, functions in PHASE_FUNCTIONS.items()}
     return LoaderComparison(
         name=name,
         image=image,
@@ -148,8 +151,8 @@ def _prediction(file: MachineFile, image: ElfImage) -> Prediction:
     return simulate(scenario, file.machine, file.costs)
 
 
-def _elapsed_ns(ledger: Iterable[Entry], function: str) -> float:
-    return math.fsum(each.elapsed_ns for each in ledger if function in each.path)
+def _elapsed_ns(ledger: Iterable[Entry], functions: frozenset[str]) -> float:
+    return math.fsum(each.elapsed_ns for each in ledger if not functions.isdisjoint(each.path))
 
 
 def _spread(each: LoaderComparison) -> float:

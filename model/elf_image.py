@@ -89,6 +89,13 @@ class ElfObject:
     rodata. Assumed: load address at a multiple of 64 KiB; the vma's file pages are in the page cache. Together with
     `dirtied_pages` within 5 % of the minor faults on files that four programs of 1 to 57 libraries had at `_start`.
     """
+    mapping_windows: int = 0
+    """Those of `readable_windows` that are read when the object is mapped, before any is relocated: program headers,
+    .dynamic, the head of the hash table, the names that .dynamic gives (elf/dl-load.c:_dl_map_object_from_fd)."""
+    mapping_dirtied_pages: int = 0
+    """Those of `dirtied_pages` that are written then: .dynamic, whose addresses the loader moves, and the bss tail."""
+    version_windows: int = 0
+    """Those of `readable_windows` that the check of versions reads first, between mapping and relocation."""
     constructors: int = 0
     """DT_INIT plus DT_INIT_ARRAY entries. Of an executable, libc runs them after `_start`; of a library, ld.so does."""
     preinit_constructors: int = 0

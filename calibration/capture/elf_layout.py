@@ -27,6 +27,8 @@ MAX_COPIED_BYTES = 1 << 20
 DT_PLTGOT, DT_INIT, DT_DEBUG, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_PREINIT_ARRAYSZ = 3, 12, 21, 25, 27, 33
 ADJUSTED_TAGS = (4, 3, 5, 6, 36, 23, 0x6FFFFFF0, 0x6FFFFEF5, 7, DT_DEBUG)
 """Entries of .dynamic that the loader rewrites (glibc elf/get-dynamic-info.h), and DT_DEBUG."""
+DT_STRTAB, HASH_TAGS, NAME_TAGS = 5, (4, 0x6FFFFEF5), (1, 14, 15, 29)
+"""DT_HASH and DT_GNU_HASH; DT_NEEDED, DT_SONAME, DT_RPATH and DT_RUNPATH."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,12 @@ def _tail_writes(elf: ElfFile) -> list[int]:
     return [end for end, bss in ends if bss and end % PAGE_BYTES]
 
 
+def _mapping_writes(elf: ElfFile, on_file: Iterable[MappedVma]) -> int:
+    """Pages written when the object is mapped: see `ElfObject.mapping_dirtied_pages`."""
+    pages = np.unique(_addresses([*_dynamic_writes(elf), *_tail_writes(elf)]) // np.uint64(PAGE_BYTES))
+    return sum(pages_within(each, pages) for each in on_file)
+
+
 def mark_dirtied(vmas: Iterable[MappedVma], pages: npt.NDArray[np.uint64]) -> tuple[MappedVma, ...]:
     """Vmas with `dirtied` set where a written page lies in them."""
     return tuple(replace(vma, dirtied=pages_within(vma, pages) > 0) for vma in vmas)
@@ -189,18 +197,36 @@ def preinit_count(elf: ElfFile) -> int:
     return elf.dynamic.get(DT_PREINIT_ARRAYSZ, 0) // 8
 
 
+def mapping_reads(elf: ElfFile) -> Addresses:
+    """What is read of an object when it is mapped: see `ElfObject.mapping_windows`."""
+    heads = [elf.dynamic[tag] for tag in HASH_TAGS if tag in elf.dynamic]
+    names = [elf.dynamic[DT_STRTAB] + elf.dynamic[tag] for tag in NAME_TAGS if {tag, DT_STRTAB} <= elf.dynamic.keys()]
+    return _addresses([*elf.read_early, *elf.dynamic_slots.values(), *heads, *names])
+
+
+def version_reads(elf: ElfFile) -> Addresses:
+    """What the check of versions reads."""
+    return np.concatenate([_addresses([]), *(_span(start, size) for start, size in elf.version_tables.items())])
+
+
 def read_windows(elf: ElfFile, role: Role, bound: Bound, vmas: Sequence[MappedVma]) -> int:
     """Distinct 64 KiB windows a file vma that loader and start-up read: see `ElfObject.readable_windows`."""
-    parts = [*bound.read, _addresses([elf.entry if role == "executable" else 0, *elf.read_early])]
-    parts.append(_addresses([*bound.ifuncs, *constructor_addresses(elf)[1], *elf.dynamic_slots.values()]))
-    spans = list(elf.version_tables.items())
+    parts = [*bound.read, _addresses([elf.entry if role == "executable" else 0]), mapping_reads(elf)]
+    parts.append(_addresses([*bound.ifuncs, *constructor_addresses(elf)[1]]))
+    parts.append(version_reads(elf))
+    spans: list[tuple[int, int]] = []
     for table, address_tag in ((elf.rela, 7), (elf.jmprel, 23)):
         if len(table):
             spans.append((elf.dynamic[address_tag], table.nbytes))
     if role == "interpreter":
         spans += [(each.vaddr, each.file_bytes) for each in elf.segments if not each.writable]
     parts += [_span(start, size) for start, size in spans]
-    pages = np.unique(np.concatenate(parts) // np.uint64(PAGE_BYTES))
+    return windows_of(np.concatenate(parts), vmas)
+
+
+def windows_of(addresses: Addresses, vmas: Sequence[MappedVma]) -> int:
+    """Distinct windows of fault-around, a file vma, that addresses lie in."""
+    pages = np.unique(addresses // np.uint64(PAGE_BYTES))
     total = 0
     for vma in vmas:
         if vma.file and vma.flags:
@@ -222,6 +248,8 @@ def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject
     vmas = split_relro(mark_dirtied(mapped_vmas(elf, role), pages), relro_start, relro_end)
     on_file = [each for each in vmas if each.file]
     anonymous = [each for each in vmas if not each.file]
+    early = mapping_reads(elf)
+    mapping_windows = windows_of(early, vmas)
     return ElfObject(
         name=elf.soname,
         path=elf.path,
@@ -240,5 +268,8 @@ def laid_out(elf: ElfFile, role: Role, bound: Bound, *, lazy: bool) -> ElfObject
         dirtied_pages=sum(pages_within(each, pages) for each in on_file),
         dirtied_bss_pages=sum(pages_within(each, pages) for each in anonymous),
         readable_windows=read_windows(elf, role, bound, vmas),
+        mapping_windows=mapping_windows,
+        mapping_dirtied_pages=_mapping_writes(elf, on_file),
+        version_windows=windows_of(np.concatenate([early, version_reads(elf)]), vmas) - mapping_windows,
         lookup_lines=distinct_lines(bound),
     )

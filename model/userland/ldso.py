@@ -15,9 +15,9 @@ def start_up(task: Task, image: ElfImage) -> Path:
 
     `elf/rtld.c:dl_main@2.36`; a static image has none. Marks the milestones `loader_begin` and `loader_end` of the
     loader's run, constructors left out.
-    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of read_loader_cache, of map_object and relocate
-    for each object (its name stands on the path), the loader's own ldso_lookup, ldso_object_pair, constructor_call,
-    cold_ldso.
+    Charges: cpuid, ldso_fixed, failed_open of a secure start, those of map_loader_cache, of map_object and relocate
+    for each object (its name stands on the path), fault_file_read of what the check of versions reads first, the
+    loader's own ldso_lookup, ldso_object_pair, constructor_call, cold_ldso.
     Leaves out: LD_AUDIT.
     """
     system = task.system
@@ -30,9 +30,11 @@ def start_up(task: Task, image: ElfImage) -> Path:
         task.charge("failed_open", SECURE_ACCESSES * image.secure)
         if task.cold:
             task.charge("cold_ldso")
-        read_loader_cache(task, image)
+        map_loader_cache(task, image)
         for each in image.objects:
             map_object(task, each)
+        with task.at("_dl_check_all_versions"):
+            task.charge("fault_file_read", sum(each.version_windows for each in image.relocated))
         libraries = len(image.libraries)
         task.charge("ldso_object_pair", libraries * (libraries - 1) / 2)
         task.charge("ldso_lookup", image.own_lookups)
@@ -45,12 +47,28 @@ def start_up(task: Task, image: ElfImage) -> Path:
                 task.charge("constructor_call", loader_constructors(each))
 
 
+def map_loader_cache(task: Task, image: ElfImage) -> None:
+    """Map the list of libraries, search it from its middle on, unmap it: `elf/dl-cache.c:_dl_load_cache_lookup@2.36`.
+
+    Charges: open_file, syscall for fstat, mmap_pair, fault_file_read, those of read_loader_cache.
+    """
+    if not image.maps_cache:
+        return
+    with task.at("_dl_load_cache_lookup"):
+        read_loader_cache(task, image)
+        task.charge_all({"open_file": 1, "syscall": 1, "mmap_pair": 1, "fault_file_read": 1})
+
+
 def map_object(task: Task, each: ElfObject) -> None:
     """Find, open and map one object: `elf/dl-load.c:_dl_map_object@2.36`; the kernel has mapped the other two.
 
     Charges: failed_open for paths that fail in the search; for a library ldso_object, ldso_segment for each PT_LOAD
-    but the first, ldso_bss, those of read_header and read_mapped.
+    but the first, ldso_bss, those of read_header and read_mapped; for it and the executable fault_file_write,
+    ldso_dirtied and fault_file_read of what is read and written then.
     """
+    if each.role == "executable":
+        with task.at("rtld_setup_main_map"):
+            _first_touches(task, each)
     with task.at("_dl_map_object", each.name):
         task.charge("failed_open", each.failed_opens + each.directory_stats)
         if each.role == "library":
@@ -59,6 +77,13 @@ def map_object(task: Task, each: ElfObject) -> None:
             task.charge("ldso_object")
             task.charge("ldso_segment", max(0, each.load_segments - 1))
             task.charge("ldso_bss", each.anon_vmas)
+            _first_touches(task, each)
+
+
+def _first_touches(task: Task, each: ElfObject) -> None:
+    task.charge("fault_file_write", each.mapping_dirtied_pages)
+    task.charge("ldso_dirtied", each.mapping_dirtied_pages)
+    task.charge("fault_file_read", each.mapping_windows)
 
 
 def relocate(task: Task, each: ElfObject) -> None:
@@ -66,8 +91,9 @@ def relocate(task: Task, each: ElfObject) -> None:
 
     Charges: ldso_relative, ldso_lookup, ldso_turn, ldso_version, ldso_name_byte, ldso_cached, ldso_probe, ldso_chain,
     ldso_line, fault_file_write and ldso_dirtied for each page that is written first, fault_anon for bss,
-    fault_file_read for each fault-around window that is read.
+    fault_file_read for each fault-around window that is read; what came with the mapping left out.
     """
+    dirtied = max(0, each.dirtied_pages - each.mapping_dirtied_pages)
     with task.at("_dl_relocate_object", each.name):
         task.charge_all(
             {
@@ -83,10 +109,10 @@ def relocate(task: Task, each: ElfObject) -> None:
                 "ldso_probe": each.bloom_rejections,
                 "ldso_chain": each.vain_probes,
                 "ldso_line": each.lookup_lines,
-                "fault_file_write": each.dirtied_pages,
-                "ldso_dirtied": each.dirtied_pages,
+                "fault_file_write": dirtied,
+                "ldso_dirtied": dirtied,
                 "fault_anon": each.dirtied_bss_pages,
-                "fault_file_read": each.readable_windows,
+                "fault_file_read": max(0, each.readable_windows - each.mapping_windows - each.version_windows),
             }
         )
 
