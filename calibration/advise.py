@@ -21,6 +21,7 @@ from calibration.identify import fitted_rows
 from calibration.machine_file import MachineFile
 from calibration.measure import ROUND_S
 from calibration.observations import Observation, captured
+from calibration.plan import LIVE
 from calibration.samples import Run, SampleFile
 from model.costs import fold_assumed
 from model.process import Process
@@ -100,7 +101,8 @@ def seconds_of(samples: SampleFile) -> dict[str, float]:
     parents, _ = captured(samples)
     features = np.array([_features(run, parents.get(run.row)) for run in samples.runs])
     taken_in = np.array([run.round for run in samples.runs])
-    rounds = sorted({each.round for each in samples.rounds})
+    of_benches = {run.round for run in samples.runs if not run.bench.startswith(LIVE)}
+    rounds = sorted({each.round for each in samples.rounds} & of_benches)
     sums = np.array([features[taken_in == number].sum(axis=0) for number in rounds])
     start_s, page_s = 0.005, 1.5e-6
     if len(rounds) > 2:

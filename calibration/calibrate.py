@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from calibration.assemble import Assembled, assemble
+from calibration.build import Builder
 from calibration.capture.elf import capture_elf
 from calibration.capture.host import HostFacts, fingerprint, host_facts
 from calibration.capture.procfs import capture_process
 from calibration.capture.snapshot import snapshot_text
 from calibration.check import stored_samples
 from calibration.complaints import Complaint, before_it, beside_it, ticks, within
+from calibration.drift import DriftProbe
 from calibration.errors import BadInput
 from calibration.machine_file import (
     BUNDLED,
@@ -211,7 +214,10 @@ def measure(rows: list[PlannedRow], samples: Path, *, quick: bool, facts: HostFa
         capture_target=lambda target: homeless(json.dumps(dataclasses.asdict(capture_elf(str(target))))),
         circumstances={"host": dataclasses.asdict(facts), "quick": quick},
     )
-    measure_runtimes([row for row in rows if row.live], out=samples, progress=progress)
+    live = [row for row in rows if row.live]
+    if live:
+        probe = DriftProbe(Builder(), max(os.sched_getaffinity(0)))
+        measure_runtimes(live, out=samples, progress=progress, probe=probe.take)
 
 
 def base_file(base: str = BUNDLED) -> MachineFile | None:

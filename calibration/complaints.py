@@ -80,9 +80,9 @@ def beside_it(before: HostFacts, after: HostFacts, since: Ticks, until: Ticks) -
 
 def within(samples: SampleFile) -> Iterator[Complaint]:
     """What the samples themselves show."""
-    loud = [not each.quiet for each in samples.rounds]
-    if loud and sum(loud) > MOST_LOUD * len(loud):
-        what = f"the probe stopped {sum(loud)} of {len(loud)} rounds"
+    loud = len(samples.loud)
+    if loud > MOST_LOUD * len(samples.rounds):
+        what = f"the probe found {loud} of {len(samples.rounds)} rounds loud"
         yield Complaint(what, "take another pass in a quieter hour: --passes")
     floor = noise_floor(samples.kept(), ("call", "reaped", "main"))
     if floor > MOST_NOISE:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.build import Builder
+from calibration.loudness import loud
 from calibration.quantiles import quantile
 from calibration.run_bench import run_bench
 
-#: How far above its own low quantile a probe may be. The chase, which only sees the caches' neighbours, varies more.
-FORK_FACTOR = 1.3
-CHASE_FACTOR = 1.5
 _FORK_ARGS = ("--reps", "40")
 _CHASE_ARGS = ("--kib", "16384", "--n", "4000", "--reps", "9")
 
@@ -51,8 +49,13 @@ def _low(records: Sequence[dict[str, Any]], key: str) -> float:
     return quantile((float(record[key]) for record in records if not record["warmup"]), 0.25)
 
 
+def round_record(number: int, history: Sequence[Probe]) -> dict[str, Any]:
+    """The line of a round: the louder of the two probes at its ends, the last two so far, and whether it is quiet."""
+    worst = Probe(max(each.fork_ns for each in history[-2:]), max(each.chase_ns for each in history[-2:]))
+    line = {"kind": "round", "round": number, "fork_ns": worst.fork_ns, "chase_ns": worst.chase_ns}
+    return {**line, "quiet": is_quiet(worst, history)}
+
+
 def is_quiet(probe: Probe, history: Sequence[Probe]) -> bool:
-    """Whether a probe is near the low quantile (p20) of all so far, itself included."""
-    seen = [*history, probe]
-    fork_ns, chase_ns = quantile((p.fork_ns for p in seen), 0.2), quantile((p.chase_ns for p in seen), 0.2)
-    return probe.fork_ns <= FORK_FACTOR * fork_ns and probe.chase_ns <= CHASE_FACTOR * chase_ns
+    """Whether a probe is near the low quantile of all so far, itself included."""
+    return not loud([(each.fork_ns, each.chase_ns) for each in (*history, probe)])[-1]

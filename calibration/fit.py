@@ -28,7 +28,9 @@ TUNING = 1.5
 """Residuals beyond so many robust standard deviations weigh less (Huber)."""
 ROUNDS = 12
 TOLD = 1.0
-"""Rows tell a price that has a stand-in if its error is no larger than this share of it. No work takes no time."""
+"""Rows tell a price that has a stand-in if its error is no larger than this share of it. No work takes no time.
+
+At 1 both ways err alike: a fitted price adds its variance to a prediction, one left out the square of what it is."""
 PASSES = 2
 """Over the facts that are chosen by residual: each choice can change what is best for the others."""
 Array = NDArray[np.float64]

@@ -37,7 +37,8 @@ STEPS = 30
 LEAST_SHARE = 0.05
 """Share of its mean below which a price is not believed when machines are compared: the rest of a split, not zero."""
 TOLD = 0.5
-"""A price is published if the figures take away at least half of its error, else assumed."""
+"""A price is published if the figures take away at least half of its error, else assumed: a word in the file, which
+changes no price and no error."""
 NORMAL_MEDIAN = 0.6745
 """Median of |x| of the standard normal distribution."""
 Array = NDArray[np.float64]

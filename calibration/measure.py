@@ -14,7 +14,7 @@ from typing import Any
 
 from calibration.beside import one_cpu_left
 from calibration.build import BENCH_FLAGS, Builder, BuildError, is_spawn_bench
-from calibration.drift import DriftProbe, Probe, is_quiet
+from calibration.drift import DriftProbe, Probe, round_record
 from calibration.errors import BadInput
 from calibration.quality import rows_apart
 from calibration.run_bench import BenchError, BenchUnavailableError, held_bench, remove_left, run_bench
@@ -211,13 +211,11 @@ def _one_round(session: _Session, pairs: Iterator[tuple[Row, int]], again: bool 
     if not ran:
         return True
     probes.append(session.probe.take())
-    worst = Probe(max(probe.fork_ns for probe in probes), max(probe.chase_ns for probe in probes))
     session.history += probes
-    quiet = is_quiet(worst, session.history)
-    line = {"kind": "round", "round": session.round, "fork_ns": worst.fork_ns, "chase_ns": worst.chase_ns}
-    session.writer.append({**line, "quiet": quiet})
+    line = round_record(session.round, session.history)
+    session.writer.append(line)
     session.round += 1
-    return quiet
+    return bool(line["quiet"])
 
 
 def _one_process(session: _Session, row: Row, process: int) -> None:

@@ -21,8 +21,8 @@ INNER, OUTER, MIDDLE = 0.10, 0.20, 0.50
 """Quiet time of a row: p10 within a process, p20 over processes.
 
 Over processes of a cold caller the middle: what neighbours have taken of the caches meanwhile changes from one second
-to the next by a factor of two, in both directions, so that none is the quiet one; two calibrations a quarter of an hour
-apart differed by 13 % with p20, by 8 % with the middle. The same of what a flush takes from its victim: a difference
+to the next by a factor of two, in both directions, so that none is the quiet one; cold prices of two calibrations back
+to back differed by 13 % with p20, by 4 % with the middle. The same of what a flush takes from its victim: a difference
 of what it loses with flushes and without, which errs both ways.
 """
 BOOTSTRAPS = 100

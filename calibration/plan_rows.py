@@ -173,6 +173,7 @@ cold-fork: fork_touched --pages 0 --cold-ms 20 | state quick processes=20 reps=3
 cold-vmas: fork_vmas --kind anon_page --vmas 400 --cold-ms 20 | state quick processes=12 reps=3
 cold-tables: fork_sparse --tables 256 --cold-ms 20 | state quick processes=12 reps=3
 cold-ptes: fork_touched --pages 49152 --order random --cold-ms 20 | state processes=6 reps=3
+cold-ptes-16k: fork_touched --pages 16384 --cold-ms 20 | state processes=8 reps=3
 cold-exec: exec_target --target tiny_static --cold-ms 20 | state quick processes=16 reps=3 milestones=call,main,reaped
 cold-ldso: exec_target --target dynamic --cold-ms 20 | state quick processes=16 reps=3 milestones=call,main,reaped
 order-64k: fork_touched --pages 65536 --hog-mib 1024 | state processes=4
@@ -209,14 +210,14 @@ spread-fork: fork_touched --pages 0 | spread unpinned quick processes=12 reps=20
 spread-fork-16k: fork_touched --pages 16384 | spread unpinned processes=8 reps=12
 spread-fork-256k: fork_touched --pages 262144 --order random | spread unpinned processes=5 reps=4
 spread-fork-order-256k: fork_touched --pages 262144 --hog-mib 1024 | spread unpinned processes=5 reps=4
-spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=6 reps=12
-spread-fork-16k-cold: fork_touched --pages 16384 --cold-ms 20 | spread unpinned processes=6 reps=6
+spread-fork-cold: fork_touched --pages 1024 --cold-ms 20 | spread unpinned processes=12 reps=12
+spread-fork-16k-cold: fork_touched --pages 16384 --cold-ms 20 | spread unpinned processes=12 reps=6
 spread-fork-96k-cold: fork_touched --pages 98304 --cold-ms 20 | spread unpinned processes=5 reps=6
 spread-vfork: vfork_exit | spread unpinned quick processes=12 reps=20
-spread-vfork-cold: vfork_exit --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-vfork-cold: vfork_exit --cold-ms 20 | spread unpinned processes=12 reps=12
 spread-vfork-fds: vfork_exit --high 512 | spread unpinned processes=6 reps=12
 spread-exec: exec_target --target dynamic | spread unpinned quick processes=12 reps=20
-spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=6 reps=12
+spread-exec-cold: exec_target --target dynamic --cold-ms 20 | spread unpinned processes=12 reps=12
 spread-spawn: exec_target --mech posix_spawn --target dynamic | spread unpinned processes=12 reps=20
 beside-fork: fork_touched --pages 0 | beside unpinned processes=6 reps=20
 beside-fork-cold: fork_touched --pages 1024 --cold-ms 20 | beside unpinned processes=4 reps=12

@@ -22,15 +22,14 @@ from calibration.machine_file import MachineFile
 from calibration.plan import PlannedRow, planned_rows
 from calibration.quantiles import quantile
 from calibration.samples import Run, SampleFile, read_runs
-from calibration.suspects import RowCheck
+from calibration.suspects import RowCheck, Suspect
 
 NOW = "measured now"
 TRIES = 3
 """Measurements that a row deviates in before it is told: the first, and two of it and its partners alone."""
-TELLING = 0.05
-"""A price that deviates is measured again by the rows of whose time it makes up so much."""
 MOST_ROWS = 16
-"""Rows that are measured again at most, the worst first, and as many partners."""
+"""Rows that are measured again at most, the worst first, and as many partners: together half of the quick plan, so that
+a try takes half as long as the first measurement."""
 
 
 def check_measured(file: MachineFile, progress: Progress = lambda done, total, what: None) -> Check:
@@ -78,12 +77,23 @@ def checked_now(file: MachineFile, found: SampleFile, floor: float) -> Check:
 
 
 def doubtful(checked: Check) -> list[str]:
-    """Rows to measure again: those that deviate, and those that tell of a price or rule that does; worst first."""
+    """Rows to measure again: those that deviate, worst first, and those that tell of a price or rule that does.
+
+    A row tells of a price by its share of the row in standard errors: a price that moves moves the row by as much.
+    """
     names = [row.row for row in checked.deviations]
     for each in checked.suspects:
-        acts = [row for row in checked.worst if each.kind != "cost" or row.shares.get(each.name, 0.0) >= TELLING]
-        names += [row.row for row in acts] if each.deviates else []
+        if each.deviates:
+            names += [row.row for row in telling(checked, each)]
     return [*dict.fromkeys(names)][:MOST_ROWS]
+
+
+def telling(checked: Check, suspect: Suspect) -> list[RowCheck]:
+    """Rows that tell of a suspect, those that tell most first."""
+    if suspect.kind != "cost":
+        return list(checked.worst)
+    acts = [row for row in checked.rows if row.shares.get(suspect.name, 0.0) > 0.0]
+    return sorted(acts, key=lambda row: -row.shares[suspect.name] / row.error)
 
 
 def partners(checked: Check, wanted: set[str]) -> list[str]:

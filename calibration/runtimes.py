@@ -16,6 +16,7 @@ from pathlib import Path
 from calibration.beside import one_cpu_left
 from calibration.capture.elf import capture_elf
 from calibration.capture.snapshot import snapshot_text
+from calibration.drift import Probe, round_record
 from calibration.errors import BadInput
 from calibration.live.artefacts import find_java
 from calibration.live.cases import LiveCase
@@ -50,12 +51,21 @@ def case_of(row: PlannedRow) -> LiveCase:
     )
 
 
-def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callable[[int, int, str], None]) -> None:
+def measure_runtimes(
+    rows: Sequence[PlannedRow],
+    *,
+    out: Path,
+    progress: Callable[[int, int, str], None],
+    probe: Callable[[], Probe] | None = None,
+) -> None:
     """Measure the rows that are not in the file yet; one whose runtime is not there is skipped with its reason.
 
-    Rounds of one process a row: what the scheduler does changes every few seconds, and each row shall see all of it.
+    One process a row in turn: what the scheduler does changes every few seconds, and each row shall see all of it.
+    Each is a round of its own between two probes, where `probe` takes them; a loud one is not repeated.
     """
     before = read_runs(out)
+    number = 1 + max([run.round for run in before.runs] + [each.round for each in before.rounds], default=-1)
+    history = [Probe(each.fork_ns, each.chase_ns) for each in before.rounds]
     there = Counter(run.row for run in before.runs)
     noted = {note.row for note in before.notes if note.kind == "target"}  # the parent's note comes before it
     skipped = {note.row for note in before.notes if note.kind == "skipped"}
@@ -68,8 +78,13 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
             if name in skipped:
                 continue
             try:
-                _measure(row, writer, process=process, noted=name in noted)
+                history += [probe()] if probe is not None else []
+                _measure(row, writer, process=process, noted=name in noted, number=number)
                 noted.add(name)
+                if probe is not None:
+                    history += [probe()]
+                    writer.append(round_record(number, history))
+                    number += 1
             except (BadInput, BenchUnavailableError) as error:
                 skipped.add(name)
                 writer.append({"kind": "skipped", "row": name, "process": -1, "reason": str(error)})
@@ -77,7 +92,7 @@ def measure_runtimes(rows: Sequence[PlannedRow], *, out: Path, progress: Callabl
             _note_helper(writer)
 
 
-def _measure(row: PlannedRow, writer: SampleWriter, *, process: int, noted: bool) -> None:
+def _measure(row: PlannedRow, writer: SampleWriter, *, process: int, noted: bool, number: int = 0) -> None:
     """Run one process of a row, and note its parent and target unless that has been done."""
     case = case_of(row)
     with one_cpu_left() if row.row.one_cpu_left else _pinned(row.row.pinned):
@@ -87,10 +102,10 @@ def _measure(row: PlannedRow, writer: SampleWriter, *, process: int, noted: bool
         writer.append({"kind": "parent", "row": row.row.name, "state": parent})
         image = homeless(json.dumps(dataclasses.asdict(capture_elf(case.target))))
         writer.append({"kind": "target", "row": row.row.name, "state": image})
-    append_run(writer, _run(row, process, result.processes[0]))
+    append_run(writer, _run(row, process, result.processes[0], number))
 
 
-def _run(row: PlannedRow, process: int, measured: LiveProcess) -> Run:
+def _run(row: PlannedRow, process: int, measured: LiveProcess, number: int) -> Run:
     samples = tuple(
         Sample(rep=rep, call_ns=call, reaped_ns=reaped)
         for rep, (call, reaped) in enumerate(zip(measured.call_ns, measured.reaped_ns, strict=True))
@@ -103,8 +118,8 @@ def _run(row: PlannedRow, process: int, measured: LiveProcess) -> Run:
         "minflt_children": list(measured.minflt_children),
     }
     return Run(
-        row=row.row.name, bench=row.row.bench, args=row.row.args, process=process, round=0, pinned=row.row.pinned,
-        pass_=row.row.pass_, header=header, samples=samples,
+        row=row.row.name, bench=row.row.bench, args=row.row.args, process=process, round=number,
+        pinned=row.row.pinned, pass_=row.row.pass_, header=header, samples=samples,
     )  # fmt: skip
 
 

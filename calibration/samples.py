@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calibration.errors import BadInput, unfit
+from calibration.loudness import loud
 
 SCHEMA = "spawncost.samples/1"
 Pass = Literal["quiet", "unpinned", "state"]
 Milestone = Literal["call", "main", "reaped", "value"]
+LEAST_QUIET = 2
+"""Quiet processes of a row that stand for it: with one alone nothing would tell how far processes differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +120,19 @@ class SampleFile:
     rounds: tuple[Round, ...]
     notes: tuple[Note, ...]
 
+    @property
+    def loud(self) -> frozenset[int]:
+        """Rounds that the gate stopped, or would have stopped had it known all of them."""
+        now = loud([(each.fork_ns, each.chase_ns) for each in self.rounds])
+        return frozenset(each.round for each, noisy in zip(self.rounds, now, strict=True) if noisy or not each.quiet)
+
     def kept(self) -> dict[str, list[Run]]:
         """For each row the runs that count, by process: of a repeated one the quiet, else the last.
 
-        Where the gate let a round pass only at its repetition, the first try's runs are left out.
+        Where the gate let a round pass only at its repetition, the first try's runs are left out; and all that are
+        loud where `LEAST_QUIET` processes are not: they tell what a neighbour's work costs, not what a spawn does.
         """
-        noisy = {round_.round for round_ in self.rounds if not round_.quiet}
+        noisy = self.loud
         best: dict[tuple[str, int], Run] = {}
         for run in self.runs:
             key = (run.row, run.process)
@@ -131,7 +141,8 @@ class SampleFile:
         rows: dict[str, list[Run]] = {}
         for (name, _), run in sorted(best.items()):
             rows.setdefault(name, []).append(run)
-        return rows
+        quiet = {name: [run for run in runs if run.round not in noisy] for name, runs in rows.items()}
+        return {name: quiet[name] if len(quiet[name]) >= LEAST_QUIET else runs for name, runs in rows.items()}
 
 
 def homeless(text: str) -> dict[str, Any]:

@@ -251,9 +251,12 @@ def _spawn_record(each: ScenarioMove) -> dict[str, Any]:
 def _summary(moves: Sequence[PriceMove], spawns: Sequence[ScenarioMove]) -> dict[str, Any]:
     apart = sorted(abs(math.log(each.second.p50_ns / each.first.p50_ns)) for each in spawns)
     ratios = sorted(abs(math.log(each.ratio)) for each in moves if 0.0 < each.ratio < math.inf)
+    judged = [each for each in moves if math.isfinite(each.z)]
     return {
         "costs": len(moves),
         "costs_moved": sum(each.moved for each in moves),
+        "costs_judged": len(judged),
+        "costs_within": sum(abs(each.z) <= Z90 for each in judged),
         "cost_median_ln": ratios[len(ratios) // 2] if ratios else 0.0,
         "scenarios": len(spawns),
         "scenarios_beyond": sum(each.beyond for each in spawns),

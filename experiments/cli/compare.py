@@ -39,6 +39,8 @@ def text_of(document: dict[str, Any]) -> str:
         f"{summary['costs_moved']} of {summary['costs']} prices moved beyond their errors; "
         f"median |ln| of all {summary['cost_median_ln']:.3f}"
     )
+    within = f"{summary['costs_within']} of {summary['costs_judged']}"
+    lines.append(f"90 % intervals hold the difference of {within} prices")
     if moved:
         lines.append(f"{'price':28}{'A ns':>13}{'B ns':>13}{'B / A':>9}{'errors':>9}")
         lines += [_price_line(each) for each in moved[:SHOWN]]

@@ -69,7 +69,7 @@ def test_a_core_that_changes_its_clock_is_told(factor: float, side: str) -> None
 def test_noise_is_told() -> None:
     odd = [run_of("open", i, 100.0 * (1.3 if i % 2 else 1.0)) for i in range(8)]
     assert rows_apart({"open": odd, "same": [run_of("same", i, 1.0) for i in range(8)]}).keys() == {"open"}
-    assert "the probe stopped 6 of 10 rounds" in words(list(within(file_of(loud=6))))
+    assert "the probe found 6 of 10 rounds loud" in words(list(within(file_of(loud=6))))
 
 
 def test_ticks_are_read_where_they_are(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_runtime_that_was_cut_short_is_measured_again(tmp_path: Path, monkeypa
         header={}, samples=(Sample(rep=0, call_ns=1.0, reaped_ns=2.0),),
     )  # fmt: skip
 
-    def note(again: PlannedRow, writer: SampleWriter, *, process: int, noted: bool) -> None:
+    def note(again: PlannedRow, writer: SampleWriter, *, process: int, noted: bool, number: int) -> None:
         asked.append((process, noted))
 
     monkeypatch.setattr(runtimes, "_measure", note)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import BadInput
+from calibration.loudness import loud
 from calibration.observations import interval_value, observations, process_differences
 from calibration.quality import halves_apart, noise_floor
 from calibration.quantiles import quantile
@@ -132,6 +133,26 @@ def test_of_a_repeated_run_the_quiet_one_is_kept(tmp_path: Path) -> None:
         append_run(writer, make_run(1, [99.0], round_=0))
     kept = read_runs(path).kept()["row"]
     assert [(run.process, run.round) for run in kept] == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("quiet, stay", [(0, 3), (1, 4), (2, 2), (5, 5)])
+def test_loud_processes_count_only_where_too_few_are_quiet(tmp_path: Path, quiet: int, stay: int) -> None:
+    """Judged with all rounds known: the gate saw the loud ones first, and let them pass."""
+    path = tmp_path / "s.jsonl"
+    with SampleWriter(path, {}) as writer:
+        for process in range(3 + quiet):
+            append_run(writer, make_run(process, [10.0], round_=process))
+        for round_ in range(40):
+            fork_ns = 50.0 if round_ < 3 else 38.0 + round_ % 3
+            writer.append({"kind": "round", "round": round_, "fork_ns": fork_ns, "chase_ns": 1.0, "quiet": True})
+    found = read_runs(path)
+    assert found.loud == {0, 1, 2}
+    assert len(found.kept()["row"]) == stay
+
+
+def test_a_chase_that_found_its_cache_taken_is_loud_too() -> None:
+    assert loud([(38.0, 100.0), (38.0, 151.0), (38.0, 100.0), (39.0, 140.0)]) == [False, True, False, False]
+    assert loud([]) == []
 
 
 @given(st.lists(TIMES, min_size=1), st.floats(0, 1))

@@ -29,6 +29,7 @@ def with_prices(file: MachineFile, factors: dict[str, float]) -> MachineFile:
 def test_a_file_against_itself_differs_in_nothing() -> None:
     document = comparison(plausible_file(), plausible_file())
     assert document["summary"]["costs_moved"] == 0
+    assert document["summary"]["costs_within"] == document["summary"]["costs_judged"] > 100
     assert document["summary"]["scenario_median_ln"] == 0.0
     assert not any(each["beyond"] for each in document["scenarios"])
     assert not document["rules"]
