@@ -52,6 +52,7 @@ def aftermath_record(asked: Aftermath, compared: Mapping[str, Aftermath]) -> dic
 
 def writes_record(each: Aftermath) -> dict[str, float]:
     """What a row of a sweep says of it."""
+    recovery = {} if each.recovery is None else _recovery(each.recovery)
     return {
         "cow_copies": _rounded(each.cow_copies),
         "reuse_faults": _rounded(each.reuse_faults),
@@ -60,6 +61,18 @@ def writes_record(each: Aftermath) -> dict[str, float]:
         "peak_pages": _rounded(each.peak_pages),
         "stalled_us": _us(each.stall.count * each.stall.mean_ns),
         "lost_share": _rounded(each.lost_share),
+        "tlb_misses": _rounded(each.tlb_misses),
+        **{f"recovery_{name}": value for name, value in recovery.items()},
+    }
+
+
+def waits_record(waits: Sequence[LockWait]) -> dict[str, float]:
+    """What a row of a sweep says of the load's calls, all groups together."""
+    return {
+        "waiting_threads": _rounded(sum(each.waiting for each in waits)),
+        "mean_us": _us(max(each.mean_ns for each in waits)),
+        "longest_us": _us(max(each.longest_ns for each in waits)),
+        "delays_spawn_us": _us(sum(each.delays_ns for each in waits)),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 _MAX_TEXT = 1000
+_NUMBER = re.compile(r"(?<=[a-z_])\.([0-9]+)\.(?=[a-z_])")
+_NAMED = re.compile(r"\._([0-9]+)\.")
+"""`load.calls.0.threads` is no name to the parser of Python: it stands there as `load.calls._0.threads` meanwhile."""
 
 
 def constraint(text: str, names: Collection[str]) -> Callable[[Inputs], bool]:
@@ -48,7 +52,7 @@ def constraint(text: str, names: Collection[str]) -> Callable[[Inputs], bool]:
     if len(text) > _MAX_TEXT:
         raise ValueError(f"a condition has at most {_MAX_TEXT} characters")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(_NUMBER.sub(r"._\1.", text.strip()), mode="eval")
         reading = _reading(tree.body, names)
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(f"{text!r} is no condition") from error
@@ -98,7 +102,7 @@ def _constant(node: ast.Constant) -> Reading:
 
 
 def _field(node: ast.expr, names: Collection[str]) -> Reading:
-    name = ast.unparse(node)
+    name = _NAMED.sub(r".\1.", ast.unparse(node))
     if name in ("true", "false"):
         return lambda inputs: name
     if name not in names:

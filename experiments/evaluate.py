@@ -12,25 +12,36 @@ from typing import Any
 
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
-from experiments.aftermath import writes_record
+from experiments.aftermath import waits_record, writes_record
 from experiments.answers import by_kind, main_cause, milestone_record, predict, reached
 from experiments.compiled_points import Asked, compiled_predictions
 from experiments.headline import microseconds
+from experiments.load_changes import changed_load, fitting_load
 from experiments.notices import of_prediction, of_question
 from experiments.points import Point
-from experiments.scenarios import DEFAULT_PARENT, RULED_BY, Question, adjusted, flags_of, mechanisms_of, rules_of
+from experiments.scenarios import (
+    DEFAULT_PARENT,
+    RULED_BY,
+    Notice,
+    Question,
+    adjusted,
+    cold_files_of,
+    flags_of,
+    mechanisms_of,
+    rules_of,
+)
 from experiments.sweep_plan import Inputs, Plan, model_version, usable
 from experiments.variants import varied_parent, varied_target
 from model.prediction import Prediction
 from model.process import Process
 from model.rules import Rules
-from model.scenario import Load, Mutators, Scenario, Spawn
-from model.units import NS_PER_US, pages_of
+from model.scenario import Load, Scenario, Spawn
 
 _SYNTHETIC = ("vmas", "threads", "fds")
-_ABOUT_PARENT = frozenset({"rss", "parent", "caller", "thp", "seed", *_SYNTHETIC})
+_ABOUT_PARENT = frozenset({"rss", "parent", "caller", "thp", "thp_fallback", "seed", *_SYNTHETIC})
 """Inputs that act on the parent or on nothing; all others decide the structure of a compiled form."""
 _NO_LOAD = Load()
+_YES = {"true": True, "false": False}
 _PROCESS_CACHE = 16
 _RULES_CACHE = 64
 
@@ -131,7 +142,7 @@ def _row(plan: Plan, point: Point, results: str | None, error: str | None) -> Ro
 
 def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | None = None) -> dict[str, Any]:
     """What a row says of a point: milestones in microseconds, the main cause of the last one, what writes met
-    beside a fork, and the codes of the warnings that `predict` would give.
+    beside a fork, how long calls waited for its locks, and the codes of the warnings that `predict` would give.
 
     Raises:
         BadInput: the point cannot be asked, or the machine file lacks a price.
@@ -150,6 +161,8 @@ def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | 
         results["by_kind_us"] = {name: microseconds(each) for name, each in by_kind(prediction.breakdown_ns).items()}
         if prediction.aftermath is not None:
             results["writes"] = writes_record(prediction.aftermath)
+        if prediction.lock_waits:
+            results["waits"] = waits_record(prediction.lock_waits)
         if plan.sweep.breakdown:
             results["breakdown_us"] = {
                 name: microseconds(each) for name, each in prediction.breakdown_ns.items() if each
@@ -173,6 +186,7 @@ def question_of(plan: Plan, inputs: Inputs) -> Question:
     parent = _parent(plan, inputs)
     mechanisms = mechanisms_of(inputs["via"], parent, target)
     helper = plan.helpers.get((inputs["via"], glibc))
+    load, notices = _load(plan, inputs, parent)
     return _Spawned(
         parent=parent,
         target=target,
@@ -182,28 +196,21 @@ def question_of(plan: Plan, inputs: Inputs) -> Question:
         flags=flags_of(inputs.get("clone_flags") if inputs["via"] == "clone3" else None, mechanisms),
         kernel=inputs.get("kernel", ""),
         seed=inputs["seed"],
-        load=_load(_below("load", inputs)),
-        spawned=tuple(sorted(_below("spawn", inputs).items())),
+        load=load,
+        notices=notices,
+        cold_files=cold_files_of(inputs.get("page_cache", "warm")),
+        spawned=tuple(sorted((name, _YES.get(each, each)) for name, each in _below("spawn", inputs).items())),
     )
 
 
-def _load(about: Inputs) -> Load:
-    """What runs beside the spawn; nothing if nothing is said."""
-    if not about:
-        return _NO_LOAD
-    mutators: tuple[Mutators, ...] = ()
-    if about.get("mutators"):
-        pages = pages_of(about["working_set"])
-        mutators = (
-            Mutators(
-                threads=about["mutators"],
-                writes_per_second=float(about["writes_per_second"]),
-                locality=about.get("locality", "uniform"),
-                working_set_pages=pages,
-            ),
-        )
-    lifetime_ns = about.get("child_lifetime_us", 0) * NS_PER_US
-    return Load(busy_cpus=about.get("busy_cpus", 0), child_lifetime_ns=lifetime_ns, mutators=mutators)
+def _load(plan: Plan, inputs: Inputs, parent: Process) -> tuple[Load, tuple[Notice, ...]]:
+    """What runs beside the spawn, nothing if nothing is said; with what `predict` would note of it."""
+    about = {name: each for name, each in inputs.items() if name.startswith("load.")}
+    if not about and "load" not in inputs:
+        return _NO_LOAD, ()
+    load = changed_load(usable(plan.loads[inputs["load"]]) if "load" in inputs else _NO_LOAD, about)
+    machine = usable(plan.machines[inputs["machine"]]).machine
+    return fitting_load(load, parent, machine, str(inputs.get("load", "load")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +241,9 @@ def _below(head: str, inputs: Inputs) -> dict[str, Any]:
 def _parent(plan: Plan, inputs: Inputs) -> Process:
     _PLANS.setdefault(plan.identity, plan)
     about = {name: each for name, each in inputs.items() if name.startswith("parent.")}
-    about |= {name: inputs[name] for name in ("rss", "parent", "caller", "thp", *_SYNTHETIC) if name in inputs}
+    about |= {
+        name: inputs[name] for name in ("rss", "parent", "caller", "thp", "thp_fallback", *_SYNTHETIC) if name in inputs
+    }
     return _varied(plan.identity, tuple(sorted(about.items())))
 
 
@@ -247,4 +256,9 @@ def _varied(identity: str, about: tuple[tuple[str, Any], ...]) -> Process:
     else:
         parent = usable(_PLANS[identity].parents[inputs.get("parent", DEFAULT_PARENT)])
     parent = varied_parent(parent, _below("parent", inputs))
-    return adjusted(parent, caller=inputs.get("caller"), thp=inputs.get("thp", "as-is"))
+    return adjusted(
+        parent,
+        caller=inputs.get("caller"),
+        thp=inputs.get("thp", "as-is"),
+        thp_fallback=inputs.get("thp_fallback", 0.0),
+    )

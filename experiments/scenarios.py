@@ -10,7 +10,6 @@ from pathlib import Path
 
 from calibration.capture.credentials import THIS_PROCESS, Executor
 from calibration.capture.elf import capture_elf
-from calibration.capture.load_file import read_load
 from calibration.capture.sizes import parse_size
 from calibration.errors import BadInput
 from model.elf_image import NO_IMAGE, ElfImage
@@ -21,7 +20,6 @@ from model.process import Caller, Process, Runtime
 from model.rules import JDK_SINCE, KERNEL_SINCE, Rules, rules_for, set_rule
 from model.scenario import Load, Scenario, Spawn, spawn_and_wait
 from model.units import PAGE_BYTES, PTRS_PER_TABLE
-from model.userland.working_set import mutable_pages
 
 DEFAULT_PARENT = "jvm-4g"
 DEFAULT_TARGET = "/bin/true"
@@ -256,27 +254,6 @@ def rules_of(
             remedy = "write --rule NAME=VALUE" if not separator else "correct the rule"
             raise BadInput(f"--rule {setting}", str(error), remedy) from error
     return rules
-
-
-def load_of(path: Path | None, parent: Process, machine: Machine) -> tuple[Load, tuple[Notice, ...]]:
-    """The load that a file describes, none without one; with a notice where the parent is too small for it.
-
-    Raises:
-        BadInput: the file cannot be used, or keeps more CPUs busy than the machine has.
-    """
-    if path is None:
-        return Load(), ()
-    load = read_load(path)
-    if load.busy_cpus > machine.cpus:
-        why = f"busy_cpus is {load.busy_cpus}, {machine.name} has {machine.cpus}"
-        raise BadInput(str(path), why, f"give at most {machine.cpus}")
-    asked, there = sum(each.working_set_pages for each in load.mutators), mutable_pages(parent.space)
-    if asked <= there:
-        return load, ()
-    text = (
-        f"the working sets are {asked:,} pages, the parent has {there:,} private anonymous ones: the rest is left out"
-    )
-    return load, (Notice("working_set", text),)
 
 
 def adjusted(

@@ -156,8 +156,8 @@ def _place(name: str) -> tuple[int, str]:
     first = ("number", "key")
     if name in first:
         return first.index(name), name
-    head = name.partition("_us")[0]
-    return (4 if name != head or name in ("cause", "warnings", "errno") else 3, name)
+    told = "." not in name and ("_us" in name or name.startswith(("writes_", "waits_")))
+    return (4 if told or name in ("cause", "warnings", "errno") else 3, name)
 
 
 def export_store(path: Path, out: Path) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
+from calibration.capture.load_file import MAX_LIFETIME_NS, lifetime_ns
 from calibration.capture.sizes import MAX_SIZE_BYTES, parse_size
 from calibration.errors import BadInput
 from model.locality import Locality
 from model.mechanisms import MECHANISMS
 from model.process import Caller, Runtime
 from model.rules import Rules, set_rule
+from model.scenario import Call
+from model.units import NS_PER_US
 
 Scalar = str | int | float | bool
-Kind = Literal["text", "count", "size", "fraction"]
+Kind = Literal["text", "count", "size", "fraction", "duration"]
 _DIGITS = 12
 """Of a fraction or a drawn number: the last bits differ between machines, keys must not."""
 
@@ -26,7 +30,7 @@ class Field:
 
     Attributes:
         name: as in the specification.
-        kind: `text` takes lists only; numbers take ranges too.
+        kind: `text` takes lists only; numbers take ranges too, a duration in whole microseconds.
         meaning: one line for people.
         low, high: bounds of a number.
         words: the values that a text may have; empty: any.
@@ -49,6 +53,8 @@ class Field:
             return self._text(given)
         if self.kind == "size":
             given = _size(given)
+        if self.kind == "duration" and isinstance(given, str):
+            given = lifetime_ns(given) / NS_PER_US
         if isinstance(given, bool) or not isinstance(given, (int, float)):
             raise ValueError(f"{given!r} is no number")
         return self._number(given)
@@ -98,6 +104,10 @@ def _bytes(name: str, meaning: str, label: str) -> Field:
     return Field(name=name, kind="size", low=0, high=MAX_SIZE_BYTES, meaning=meaning, unit="bytes", label=label)
 
 
+def _duration(name: str, meaning: str) -> Field:
+    return Field(name=name, kind="duration", low=0, high=MAX_LIFETIME_NS / NS_PER_US, meaning=meaning)
+
+
 def _words(name: str, meaning: str, *words: str) -> Field:
     return Field(name=name, kind="text", meaning=meaning, words=words)
 
@@ -127,6 +137,8 @@ _PARENT = (
     _count("parent.threads", 1, MAX_THREADS, "all threads, the caller included"),
     _count("parent.running_threads", 0, MAX_THREADS, "other threads on a CPU"),
     _count("parent.fds", 0, MAX_FDS, "open descriptors, without gaps"),
+    _count("parent.highest_fd", 0, MAX_FDS, "the largest descriptor, with gaps below it"),
+    _count("parent.cloexec_fds", 0, MAX_FDS, "descriptors that exec closes"),
     _fraction("parent.contiguous", "neighbouring ptes whose page frames are neighbours too"),
     _fraction("parent.writable", "private ptes written since the last fork"),
     _words("parent.runtime", "whose code runs around the spawn", *Runtime),
@@ -134,6 +146,7 @@ _PARENT = (
 _AROUND = (
     _words("caller", "hot: spawns back to back; cold: comes from other work", *Caller),
     _words("thp", "its anonymous memory all in 4 KiB or in 2 MiB pages", "as-is", "off", "on"),
+    _fraction("thp_fallback", "with thp on: ranges too fragmented for a huge page"),
     _words("exec", "the program that the child executes, or none"),
     _words("via", "the mechanism", *MECHANISMS),
     _words("clone_flags", "flags of clone3, comma-separated"),
@@ -149,25 +162,75 @@ _AROUND = (
     _count("spawn.argv_bytes", 0, 1 << 21, "strings of argv"),
     _count("spawn.envp_bytes", 0, 1 << 21, "strings of the environment"),
     _count("spawn.path_misses", 0, 4096, "failed execve calls of a PATH search"),
+    _words("spawn.migrates", "whether the child moves to another CPU before anything else", "true", "false"),
+    _words("spawn.runs_main", "whether the target runs a main that returns at once", "true", "false"),
+    _words("page_cache", "whether files are executed from memory or read in first", "warm", "cold"),
+)
+_LIMITS = (
+    _count("parent.limits.commit_mode", 0, 2, "vm.overcommit_memory: 0 guess, 1 always, 2 never"),
+    _bytes("parent.limits.ram_and_swap", "memory and swap of the machine, for mode 0", "memory and swap"),
+    _bytes("parent.limits.available", "memory that can still be had", "available memory"),
+    _bytes("parent.limits.commit_headroom", "memory that may still be committed, for mode 2", "commit headroom"),
+    _count("parent.limits.processes_left", 0, 1 << 22, "processes that may still be made"),
 )
 _LOAD = (
+    _words("load", "a file that says what else runs; the fields below change what it says"),
     _count("load.busy_cpus", 0, MAX_THREADS, "CPUs on which a CPU-bound task of another process runs"),
-    _count("load.child_lifetime_us", 0, 86_400 * 10**6, "how long a child with a copy of the memory lives"),
+    _duration("load.child_lifetime_us", "how long a child with a copy of the memory lives"),
+    _fraction("load.batch_share", "writes done between two looks at the simulation; 0: one at a time"),
     _count("load.mutators", 0, MAX_THREADS, "threads of the parent that write to its memory"),
     _count("load.writes_per_second", 1, 10**12, "with load.mutators: writes of all of them together"),
     _bytes("load.working_set", "with load.mutators: the memory that they write to", "memory that is written to"),
     _words("load.locality", "with load.mutators: to which pages", *get_args(Locality)),
+    _count("load.mutators.N.threads", 0, MAX_THREADS, "of group N (0, 1, ...) of threads that write: how many"),
+    _count("load.mutators.N.writes_per_second", 1, 10**12, "writes of the whole group"),
+    _bytes("load.mutators.N.working_set", "the memory that the group writes to", "memory that is written to"),
+    _words("load.mutators.N.locality", "to which pages", *get_args(Locality)),
+    _count("load.mutators.N.burst", 0, 1 << 30, "writes of a thread between two sleeps; 0: it does not sleep"),
+    _count("load.mutators.N.reads_per_write", 0, 10**9, "references to other pages beside each write"),
+    _words("load.calls.N.call", "of group N of threads that need a lock which a fork holds: for what", *get_args(Call)),
+    _count("load.calls.N.threads", 0, MAX_THREADS, "how many"),
+    _count("load.calls.N.calls_per_second", 1, 10**12, "calls of the whole group"),
+    _words("load.khugepaged", "whether it makes split huge pages whole again", "on", "off"),
+    _count("load.khugepaged.pages_to_scan", 1, 1 << 40, "pages that it looks at before it sleeps"),
+    _duration("load.khugepaged.scan_sleep_us", "how long it sleeps then"),
 )
-FIELDS: Mapping[str, Field] = {
-    each.name: each
-    for each in (
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "mutators": ("writes_per_second", "working_set"),
+    "calls": ("call", "calls_per_second"),
+}
+"""Kinds of groups of threads, and what each must say."""
+_NUMBERED = re.compile(r"load\.(mutators|calls)\.([0-9]|[1-5][0-9]|6[0-3])\.")
+"""As many groups as a load file may have."""
+
+
+class _Fields(Mapping[str, Field]):
+    """All fields by name; a field of a numbered group of threads stands once, with N for its number."""
+
+    def __init__(self, given: tuple[Field, ...]) -> None:
+        self._by_name = {each.name: each for each in given}
+
+    def __getitem__(self, name: str) -> Field:
+        if name in self._by_name:
+            return self._by_name[name]
+        return replace(self._by_name[_NUMBERED.sub(r"load.\1.N.", name)], name=name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+FIELDS: Mapping[str, Field] = _Fields(
+    (
         *_PARENT,
+        *_LIMITS,
         *_AROUND,
         *_LOAD,
         *(_words(f"rules.{each.name}", "a single rule", *_rule_words(each.name)) for each in fields(Rules)),
     )
-}
-"""All fields by name."""
+)
 ALIASES = {
     "mechanism": "via",
     "target": "exec",
@@ -175,13 +238,16 @@ ALIASES = {
     "writable": "parent.writable",
     "parent.caller": "caller",
     "parent.thp": "thp",
+    "load.child_lifetime": "load.child_lifetime_us",
+    "load.khugepaged.scan_sleep": "load.khugepaged.scan_sleep_us",
+    "load.mutators.0.threads": "load.mutators",
+    "load.mutators.0.writes_per_second": "load.writes_per_second",
+    "load.mutators.0.working_set": "load.working_set",
+    "load.mutators.0.locality": "load.locality",
 }
 """Other names that are understood."""
-UNBUILT = frozenset({"jdk_cold"})
+UNBUILT = frozenset({"jdk_cold", "spawn.warm"})
 NEEDS_RSS = frozenset({"vmas", "threads", "fds"})
-MUTATORS = "load.mutators"
-OF_MUTATORS = {"load.writes_per_second": True, "load.working_set": True, "load.locality": False}
-"""What only threads that write have, and whether they must."""
 
 
 def field_of(name: str) -> Field:
@@ -189,7 +255,7 @@ def field_of(name: str) -> Field:
     if name in UNBUILT:
         raise ValueError("it is not built yet")
     found = FIELDS.get(ALIASES.get(name, name))
-    if found is None:
+    if found is None or ".N." in name:
         plain = [each for each in FIELDS if not each.startswith("rules.")]
         raise ValueError(f"there is no such field: {', '.join(plain)}, rules.NAME")
     return found

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import model
+from calibration.capture.load_file import read_load
 from calibration.capture.parent_file import read_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile, find_machine
+from experiments.load_changes import check_load
 from experiments.scenarios import DEFAULT_PARENT, helpers_of, target_of
 from experiments.sweep_spec import Sweep
 from model.elf_image import ElfImage
 from model.mechanisms import HELPED
 from model.process import Process
+from model.scenario import Load
 
-_FORMAT = "rows/4"
+_FORMAT = "rows/5"
 """Changes when the same inputs make another row with the same model."""
 
 Inputs = Mapping[str, Any]
@@ -46,6 +49,7 @@ class Plan:
         machines, parents: by name.
         targets: by path (None: the default) and glibc.
         helpers: by mechanism and glibc.
+        loads: by path.
     """
 
     sweep: Sweep
@@ -53,12 +57,18 @@ class Plan:
     parents: Mapping[str, Process | BadInput]
     targets: Mapping[tuple[str | None, str | None], ElfImage | BadInput]
     helpers: Mapping[tuple[str, str | None], ElfImage | BadInput]
+    loads: Mapping[str, Load | BadInput]
 
     @cached_property
     def digests(self) -> dict[str, str]:
         """A digest of each file's content, by what the points call it."""
         found = {f"machine {name}": _machine_digest(each) for name, each in self.machines.items()}
-        for kind, table in (("parent", self.parents), ("target", self.targets), ("helper", self.helpers)):
+        for kind, table in (
+            ("parent", self.parents),
+            ("target", self.targets),
+            ("helper", self.helpers),
+            ("load", self.loads),
+        ):
             found |= {f"{kind} {name}": _digest(repr(each)) for name, each in table.items()}
         return found
 
@@ -79,6 +89,7 @@ class Plan:
             f"machine {inputs['machine']}",
             f"target {(path, glibc)}",
             *([f"helper {(inputs['via'], glibc)}"] if inputs["via"] in HELPED else []),
+            *([f"load {inputs['load']}"] if "load" in inputs else []),
             *([] if "rss" in inputs else [f"parent {inputs.get('parent', DEFAULT_PARENT)}"]),
         ]
         digests = [self.digests[name] for name in names]
@@ -102,7 +113,7 @@ def plan_of(sweep: Sweep) -> Plan:
     Raises:
         BadInput: one that its base names cannot be used. One of an axis fails only the points that name it.
     """
-    named = {name: _named(sweep, name) for name in ("machine", "parent", "exec", "glibc", "via")}
+    named = {name: _named(sweep, name) for name in ("machine", "parent", "exec", "glibc", "via", "load")}
     parents = [] if "rss" in sweep.fixed else [str(each or DEFAULT_PARENT) for each in named["parent"]]
     pairs = [(path, glibc) for path in named["exec"] for glibc in named["glibc"]]
     helped = [(via, glibc) for via in named["via"] if via in HELPED for glibc in named["glibc"]]
@@ -112,8 +123,15 @@ def plan_of(sweep: Sweep) -> Plan:
         parents={each: _tried(partial(read_parent, each)) for each in parents},
         targets={pair: _tried(partial(_target, *pair)) for pair in pairs},
         helpers={(str(via), glibc): _tried(partial(_helper, via, glibc)) for via, glibc in helped},
+        loads={str(each): _tried(partial(_load, sweep, str(each))) for each in named["load"] if each is not None},
     )
-    for field, table in (("machine", plan.machines), ("parent", plan.parents), ("exec", plan.targets)):
+    tables: dict[str, Mapping[Any, Any]] = {
+        "machine": plan.machines,
+        "parent": plan.parents,
+        "exec": plan.targets,
+        "load": plan.loads,
+    }
+    for field, table in tables.items():
         refused = next((each for each in table.values() if isinstance(each, BadInput)), None)
         if refused is not None and all(axis.name != field for axis in sweep.parsed):
             raise BadInput(f"{sweep.where}: base.{field}: {refused.what}", refused.why, refused.remedy)
@@ -143,6 +161,17 @@ def _target(path: str | None, glibc: str | None) -> ElfImage:
 
 def _helper(mechanism: str, glibc: str | None) -> ElfImage:
     return helpers_of([mechanism], glibc=glibc)[0][mechanism]
+
+
+def _load(sweep: Sweep, path: str) -> Load:
+    """The load of a file; BadInput also where the sweep's own fields do not go with it."""
+    found = read_load(path)
+    try:
+        names = (*sweep.fixed, *(each.name for each in sweep.parsed))
+        check_load([name for name in names if name.startswith("load.")], found)
+    except ValueError as error:
+        raise BadInput(path, str(error), "correct the specification") from error
+    return found
 
 
 def usable(found: Read | BadInput) -> Read:

@@ -17,8 +17,9 @@ from calibration.capture.synthetic import C_PROGRAM
 from calibration.errors import BadInput, unfit
 from experiments.axes import RANGE_ENDS, REMEDY, SAMPLED, Axis, Range, axis_of, refused
 from experiments.constraints import constraint
+from experiments.load_changes import check_load
 from experiments.scenarios import DEFAULT_PARENT, mechanisms_of
-from experiments.sweep_fields import ALIASES, MUTATORS, NEEDS_RSS, OF_MUTATORS, Scalar, field_of
+from experiments.sweep_fields import ALIASES, NEEDS_RSS, Scalar, field_of
 from model.elf_image import NO_IMAGE, ElfImage
 
 SCHEMA = "spawncost.sweep/1"
@@ -52,8 +53,13 @@ class _Document(BaseModel):
 
 
 def _flattened(table: Mapping[str, Any], head: str = "") -> Iterator[tuple[str, Any]]:
-    """`parent.huge = ...` is a table of tables to TOML unless the name is quoted: both are one dotted name here."""
+    """`parent.huge = ...` is a table of tables to TOML unless the name is quoted: both are one dotted name here.
+
+    A list of tables, as `[[base.load.mutators]]`, has numbers for names.
+    """
     for key, value in table.items():
+        if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
         if isinstance(value, Mapping) and not RANGE_ENDS & value.keys():
             yield from _flattened(value, f"{head}{key}.")
         else:
@@ -188,12 +194,11 @@ def _agree(
     alone = sorted((NEEDS_RSS & named) if "rss" not in named else ())
     if alone:
         raise refused(where, alone[0], f"it describes a synthetic parent: give rss too, or parent.{alone[0]}")
-    idle = sorted(OF_MUTATORS.keys() & named) if MUTATORS not in named else ()
-    if idle:
-        raise refused(where, idle[0], f"it says how threads write: give {MUTATORS} too")
-    missing = sorted(name for name, needed in OF_MUTATORS.items() if needed and name not in named)
-    if MUTATORS in named and missing:
-        raise refused(where, MUTATORS, f"what they write is not said: give {missing[0]} too")
+    if "load" not in named:
+        try:
+            check_load([name for name in named if name.startswith("load.")])
+        except ValueError as error:
+            raise refused(where, "load", error) from error
     if not document.axes and not document.base:
         raise refused(where, "axes", "nothing is fixed and nothing varies")
 

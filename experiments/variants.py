@@ -28,6 +28,9 @@ _OF_LOOKUPS = (
 _LINES_A_LOOKUP = 1.5
 """Lines of the tables that a look-up more reads first: those of programs with 500 to 14,000 look-ups (bash, vim, ssh,
 curl, gdb) less those of /bin/true are 2.3, 1.8, 1.3, 1.25 and 1.6 each."""
+_LIMITS = {f"limits.{name}": f"{name}_bytes" for name in ("ram_and_swap", "available", "commit_headroom")} | {
+    f"limits.{name}": name for name in ("commit_mode", "processes_left")
+}
 _HEAP = frozenset({"resident", "huge", "folio_pages"})
 
 
@@ -48,6 +51,10 @@ def varied_parent(parent: Process, changes: Mapping[str, Any]) -> Process:
     if "fds" in changes:
         own |= {"open_fds": changes["fds"], "highest_fd": changes["fds"] - 1}
         own["cloexec_fds"] = min(parent.cloexec_fds, changes["fds"])
+    own |= _of_descriptors(own.get("open_fds", parent.open_fds), changes)
+    limits: dict[str, Any] = {attribute: changes[name] for name, attribute in _LIMITS.items() if name in changes}
+    if limits:
+        own["limits"] = replace(parent.limits, **limits)
     if "runtime" in changes:
         own["runtime"] = Runtime(changes["runtime"])
     threads, running = own.get("threads", parent.threads), own.get("running_threads", parent.running_threads)
@@ -57,6 +64,16 @@ def varied_parent(parent: Process, changes: Mapping[str, Any]) -> Process:
         own["running_threads"] = threads - 1
     assumed = tuple(name for name in parent.assumed if name not in own)
     return replace(parent, space=space, assumed=assumed, **own)
+
+
+def _of_descriptors(open_fds: int, changes: Mapping[str, Any]) -> dict[str, int]:
+    """The largest descriptor and those that exec closes, if they can be with so many open ones."""
+    own = {name: changes[name] for name in ("highest_fd", "cloexec_fds") if name in changes}
+    if own.get("highest_fd", open_fds) < open_fds - 1:
+        raise ValueError(f"{open_fds} open descriptors reach beyond {own['highest_fd']}")
+    if own.get("cloexec_fds", 0) > open_fds:
+        raise ValueError(f"of {open_fds} open descriptors exec cannot close {own['cloexec_fds']}")
+    return own
 
 
 def heap_of(space: AddressSpace) -> int:

@@ -29,7 +29,8 @@ _UNITS_NS = {
 }
 
 
-def _lifetime(value: Any) -> float:
+def lifetime_ns(value: Any) -> float:
+    """`exec`, or a duration such as `500ms`, in nanoseconds; ValueError if it is neither or more than a day."""
     return 0.0 if value == "exec" else _duration_ns(value, "neither exec nor a duration")
 
 
@@ -82,7 +83,7 @@ class LoadDescription(BaseModel):
 
     schema_name: Literal["spawncost.load/1"] = Field(alias="schema")
     busy_cpus: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
-    child_lifetime: Annotated[float, BeforeValidator(_lifetime)] = 0.0
+    child_lifetime: Annotated[float, BeforeValidator(lifetime_ns)] = 0.0
     unbacked: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.0
     mutators: Annotated[tuple[MutatorGroup, ...], Field(strict=False, max_length=64)] = ()
     calls: Annotated[tuple[CallGroup, ...], Field(strict=False, max_length=64)] = ()

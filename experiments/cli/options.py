@@ -18,6 +18,7 @@ from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile, find_machine
 from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, PageCache, Prelink, Relr, Static
+from experiments.load_changes import load_of
 from experiments.scenarios import (
     DEFAULT_PARENT,
     DEFAULT_TARGET,
@@ -28,7 +29,6 @@ from experiments.scenarios import (
     flags_of,
     helpers_of,
     java_of,
-    load_of,
     mechanisms_of,
     rules_of,
     target_of,

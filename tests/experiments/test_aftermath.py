@@ -15,8 +15,9 @@ from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments.answers import answer
+from experiments.load_changes import load_of
 from experiments.report import WIDTH, prediction_text
-from experiments.scenarios import Question, helpers_of, load_of, mechanisms_of
+from experiments.scenarios import Question, helpers_of, mechanisms_of
 from model.elf_image import NO_IMAGE
 from model.rules import Rules
 from model.scenario import Calls, Load, Mutators

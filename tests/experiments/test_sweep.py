@@ -19,7 +19,7 @@ from calibration.errors import BadInput
 from calibration.machine_file import read_machine_file
 from experiments import evaluate
 from experiments.answers import answer
-from experiments.evaluate import Done, evaluate_block, row_of
+from experiments.evaluate import Done, evaluate_block, row_of, rows_of
 from experiments.executors import local_executor
 from experiments.points import Point, points_of
 from experiments.scenarios import Question, rules_of, target_of
@@ -250,3 +250,30 @@ def test_the_library_takes_a_file_and_reads_its_store(machine_path: Path, tmp_pa
     plain = pd.read_sql("select * from points", sqlite3.connect(tmp_path / "a.db"))
     assert list(plain.columns) == ["number", "key", "inputs", "results", "error"]
     assert len(plain) == 8
+
+
+REST: dict[str, list[Any]] = {
+    "parent.highest_fd": [2, 500],
+    "parent.cloexec_fds": [0, 3],
+    "parent.limits.processes_left": [0, 1],
+    "page_cache": ["warm", "cold"],
+    "thp_fallback": [0.0, 0.5],
+    "spawn.migrates": ["false", "true"],
+    "spawn.runs_main": ["false", "true"],
+    "spawn.argv_bytes": [0, 100_000],
+}
+
+
+@pytest.mark.parametrize("name", REST)
+def test_what_the_command_line_has_no_option_for_can_be_an_axis(machine_path: Path, name: str) -> None:
+    """It acts, and rows are the same text whether many points are asked together or each alone."""
+    base = {"machine": str(machine_path), "via": ["fork"], "rss": "64MiB"}
+    more = {"thp": "on"} if name == "thp_fallback" else {}
+    contiguous = {"low": 0.1, "high": 0.9, "count": 8}
+    sweep = Sweep(base=base | more, axes={name: REST[name], "parent.contiguous": contiguous})
+    plan, points = plan_of(sweep), list(points_of(sweep))
+    together = rows_of(plan, points)
+    assert together == [rows_of(plan, [each])[0] for each in points]
+    first, second = (together[at].results for at in (0, len(points) // 2))
+    assert first is not None
+    assert first != second
