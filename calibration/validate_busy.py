@@ -49,8 +49,15 @@ class BusyComparison:
 
     @property
     def floor(self) -> float:
-        """|ln| of odd against even repetitions of all processes: what the same thing measured twice differs by."""
-        halves = [[ns for each in self.comparison.samples_ns for ns in each[first::2]] for first in (0, 1)]
+        """|ln| of odd against even repetitions of all processes, or of odd against even processes, whichever is more:
+        what the same thing measured twice differs by. Repetitions of one process share its memory and its minute.
+        """
+        samples = self.comparison.samples_ns
+        repetitions = [[ns for each in samples for ns in each[first::2]] for first in (0, 1)]
+        processes = [[ns for each in samples[first::2] for ns in each] for first in (0, 1)]
+        return max(self._apart(halves) for halves in (repetitions, processes) if all(halves))
+
+    def _apart(self, halves: list[list[float]]) -> float:
         one, other = (quantile(sorted(half), self.level) for half in halves)
         return abs(math.log(one / other))
 

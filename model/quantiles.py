@@ -48,12 +48,13 @@ def mixture_quantiles(
     return np.stack([_between(level, knots, reached, before) for level in levels])
 
 
-def around_wait(spread: Spread, total_ns: float, wait_ns: float) -> Spread:
-    """Spread of a time of which `wait_ns` end with a tick: only the rest, the work, is scattered by the machine."""
-    if not wait_ns or not total_ns:
-        return spread
-    share = min(1.0, wait_ns / total_ns)
-    return replace(spread, ratios=tuple(share + (1.0 - share) * each for each in spread.ratios))
+def around_wait(spread: Spread, total_ns: float, wait_ns: float, stretched: float = 1.0) -> Spread:
+    """Spread of a time of which `wait_ns` end with a tick: only the rest, the work, is scattered by the machine.
+
+    `stretched`: how many times its quiet time that work takes in `total_ns` already.
+    """
+    share = min(1.0, wait_ns / total_ns) if total_ns else 0.0
+    return replace(spread, ratios=tuple(share + (1.0 - share) * each / stretched for each in spread.ratios))
 
 
 def _tied(levels: Sequence[float], shares: Sequence[float]) -> bool:

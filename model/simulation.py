@@ -27,7 +27,7 @@ from model.mechanisms import IN_PLACE, MECHANISMS, NotBuilt, Waiter, family_of, 
 from model.prediction import Aftermath, Prediction
 from model.process import Caller, Process
 from model.scenario import Scenario, Spawn, Wait
-from model.spread import assemble
+from model.spread import assemble, median_spread
 from model.userland import libc, program
 from model.userland.libc import Launch
 from model.userland.lock_waits import lock_waits
@@ -42,7 +42,8 @@ SPAWNS_BEFORE = 4
 
 @dataclass(slots=True)
 class Run:
-    """One finished run under one placement; `groups` are the load's mutators, `paths` the critical paths walked."""
+    """One finished run under one placement; `groups` are the load's mutators, `paths` the critical paths walked,
+    `stretched` how many times its prices were the quiet ones."""
 
     system: System
     caller: Task
@@ -52,6 +53,7 @@ class Run:
     error: SpawnFailed | None = None
     groups: list[Group] = field(default_factory=list)
     paths: dict[str, list[Entry]] = field(default_factory=dict)
+    stretched: float = 1.0
 
     def path_to(self, milestone: str) -> list[Entry]:
         """Critical path from the caller's call to a milestone; it is walked once."""
@@ -102,9 +104,12 @@ def _phased(
 
     A cold caller comes from a sleep of any length: all phases are as likely. A hot one spawns in a loop, and whoever
     waits for a tick begins the next round where it ended, so the loop falls in step with the ticks.
+    Longer work meets more ticks, so all runs take as long as half of the spawns do, not the quiet time.
     """
     found: list[tuple[Placement, Run]] = []
     hot = scenario.parent.caller is Caller.HOT
+    stretched = median_spread(machine, first, beside=scenario.load.leaves_none(machine.cpus))
+    costs = replace(costs, ns={name: ns * stretched for name, ns in costs.ns.items()})
     for each in placements:
         for index in range(PHASES):
             phase = (index + 0.5) / PHASES
@@ -112,6 +117,7 @@ def _phased(
             for _ in range(SPAWNS_BEFORE if hot else 0):
                 phase = run.system.ticks.since_ns(run.milestones["done"]) / run.system.ticks.tick_ns
                 run = run_once(scenario, machine, costs, each, like=first, phase=phase)
+            run.stretched = stretched
             found.append((replace(each, weight=each.weight / PHASES), run))
     return found
 

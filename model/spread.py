@@ -55,6 +55,7 @@ class FinishedRun(Protocol):
     caller: Task
     milestones: dict[str, float]
     error: SpawnFailed | None
+    stretched: float
 
     def path_to(self, milestone: str) -> list[Entry]: ...
 
@@ -165,6 +166,12 @@ def milestones_of(
     return milestones
 
 
+def median_spread(machine: Machine, run: FinishedRun, *, beside: bool) -> float:
+    """How many times the quiet time half of the spawns take at most."""
+    spread = spread_of(machine, path_class(run.path_to(last_of(run))), cold=run.caller.cold, beside=beside)
+    return float(np.interp(0.5, spread.levels, spread.ratios))
+
+
 def _waiting_quantiles(
     names: Sequence[str], weights: Sequence[float], runs: Sequence[FinishedRun], spreads: Sequence[Spread]
 ) -> Any:
@@ -173,7 +180,7 @@ def _waiting_quantiles(
     for name in names:
         times = [run.milestones[name] for run in runs]
         parts = [
-            around_wait(spread, time, waited_ns(run.path_to(name)))
+            around_wait(spread, time, waited_ns(run.path_to(name)), run.stretched)
             for spread, time, run in zip(spreads, times, runs, strict=True)
         ]
         found = mixture_quantiles(LEVELS, weights, [np.array([time]) for time in times], parts)[:, 0]

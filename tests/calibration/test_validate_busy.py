@@ -50,6 +50,14 @@ def test_what_is_right_depends_on_tolerance_and_floor(found: list[BusyComparison
     assert not replace(each, comparison=replace(each.comparison, samples_ns=far)).right
 
 
+def test_processes_that_differ_are_a_floor_too(found: list[BusyComparison]) -> None:
+    each = next(each for each in found if each.level == 0.5)
+    twice = replace(each.comparison, samples_ns=((1.0,) * 4, (2.0,) * 4), predictions=each.comparison.predictions[:1])
+    assert replace(each, comparison=twice).floor == pytest.approx(math.log(2.0))
+    once = replace(twice, samples_ns=((1.0, 3.0) * 4,))
+    assert replace(each, comparison=once).floor == pytest.approx(math.log(3.0))
+
+
 def test_the_report_is_narrow_and_its_document_is_whole(found: list[BusyComparison]) -> None:
     text = busy_text(found)
     assert max(map(len, text.splitlines())) <= 84 + 8, "wider only where a stalled machine takes minutes"

@@ -136,7 +136,17 @@ def test_the_machine_scatters_work_and_not_waits_for_a_tick() -> None:
     assert found.p90_ns - found.p10_ns < 2.0 * (alone.p90_ns - alone.p10_ns) < TICK_NS
     half = around_wait(wide, total_ns=10.0, wait_ns=5.0)
     assert half.ratios == (1.0, 1.5, 2.0)
-    assert around_wait(wide, total_ns=10.0, wait_ns=0.0) is wide
+    assert around_wait(wide, total_ns=10.0, wait_ns=0.0) == wide
+    assert around_wait(wide, total_ns=15.0, wait_ns=5.0, stretched=2.0).ratios == pytest.approx((10 / 15, 1.0, 20 / 15))
+
+
+def test_work_that_the_machine_makes_longer_meets_more_ticks() -> None:
+    free_ns = simulate(busy(0, LONG), TWO, COST_TABLE).milestones["call"].quiet_ns
+    spread = Spread(levels=(0.0, 1.0), ratios=(2.0, 2.0))
+    slow = replace(TWO, spread=dict.fromkeys(("short", "medium", "long"), spread))
+    usual, late = (simulate(busy(2, LONG), each, COST_TABLE).milestones["call"].p50_ns for each in (TWO, slow))
+    assert late == pytest.approx(2.0 * usual, abs=3.0 * TICK_NS), "half of the CPU, for twice as long"
+    assert late > usual + 1.5 * free_ns
 
 
 def test_no_milestone_overtakes_a_later_one_beside_busy_programs() -> None:
