@@ -188,6 +188,12 @@ def _file_write(row: PlannedRow) -> tuple[Step, ...]:
     return (Charge(cost="fault_file_write", count=row.count("pages", 1024)),)
 
 
+def _cold_read(row: PlannedRow) -> tuple[Step, ...]:
+    kib = row.count("kib", 4)
+    older = (Charge(cost="storage_installed_kib", count=kib),) if "installed" in row.options else ()
+    return (Charge(cost="storage_read"), Charge(cost="storage_kib", count=kib), *older)
+
+
 def _wake(row: PlannedRow) -> tuple[Step, ...]:
     return (PingPong(same_cpu="same" in row.options, idle_ns=max(IDLE_NS, row.count("gap-us") * 1e3)),)
 
@@ -216,7 +222,7 @@ VALUE_STEPS: Mapping[str, Callable[[PlannedRow], tuple[Step, ...]]] = {
     "cow": _cow,
     "file_fault": _file_fault,
     "file_write": _file_write,
-    "cold_read": lambda row: (Charge(cost="storage_read"), Charge(cost="storage_kib", count=row.count("kib", 4))),
+    "cold_read": _cold_read,
     "tlb_refill": _one("tlb_miss"),
     "shootdown": _shootdown,
     "wake": _wake,

@@ -66,6 +66,7 @@ file-read: file_fault --pages 1024 | quick
 file-write: file_write --pages 512 | quick
 cold-read-4: cold_read --kib 4
 cold-read-512: cold_read --kib 512
+cold-read-installed: cold_read --kib 512 --n 8 --installed
 noexec: exec_noexec | quick
 exec-enoent: exec_enoent | quick
 tlb-refill-64: tlb_refill --pages 64 --extra | quick processes=6

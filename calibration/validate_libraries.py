@@ -116,7 +116,7 @@ def validate_libraries(
                 image = capture_elf(case.stopped, bind_now=now or None, environ={})
                 warm = replace(case, name=name, bind_now=now)
                 files = [case.stopped, case.stamped, *([LOADER_CACHE] if image.maps_cache else [])]
-                cold = replace(warm, evicted=(*files, *(each.path for each in image.libraries)))
+                cold = evictable(replace(warm, evicted=(*files, *(each.path for each in image.libraries))))
                 cases += [(warm, image), (cold, image)]
         done = run_execs([case for case, _ in cases], processes=processes, reps=reps, progress=progress)
         skipped += [(each.case.name, each.error) for each in done if each.error]
@@ -201,7 +201,7 @@ def _case(
         image=image,
         comparison=comparison,
         cold_ns=quantile([each for samples in cold.samples_ns["start"] for each in samples], 0.5),
-        cold_predicted_ns=start_of(file, predict_exec(file, caller, image, evictable(cold.case))).p50_ns,
+        cold_predicted_ns=start_of(file, predict_exec(file, caller, image, cold.case)).p50_ns,
         major_faults=quantile([float(each) for each in cold.major_faults], 0.5),
         bare_ns=start_of(bare, predict_exec(bare, caller, image, warm.case)).p50_ns,
         adds_ns=0.0,
@@ -212,7 +212,10 @@ def _case(
 
 
 def evictable(case: ExecCase) -> ExecCase:
-    """The case with those of its files that no running program maps: only their pages go when they are told to."""
+    """The case with those of its files that no running program maps.
+
+    Of the others the pages go that nobody has touched, and no count from outside says which.
+    """
     mapped: set[str] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         try:

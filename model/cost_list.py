@@ -247,6 +247,10 @@ storage_read (read) latency by cold_read else 300.0 × syscall
     the storage itself, and the reader's wake-up.
 storage_kib (KiB) latency by cold_read else 5.0 × syscall
     Each KiB that such a read brings.
+storage_installed_kib (KiB) latency by cold_read else 0.0 × storage_kib
+    What a KiB of a file that came with the system takes longer than one of a file just written: it may lie deeper in
+    the storage, in the base of a snapshot or in an image that the host holds in no cache.
+    Told by cold-read-installed; without it none.
 exec_credentials (execve) by exec_setid else 8.0 × syscall
     What a file that changes user or group costs more: fs/exec.c:bprm_fill_uid@v6.18, the new user's counters in
     kernel/cred.c:commit_creds@v6.18, AT_SECURE. Capabilities of a file are taken to cost the same.

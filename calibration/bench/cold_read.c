@@ -1,5 +1,7 @@
 // Reading a file whose pages are not in the page cache: what one read of the storage takes, and each KiB of it.
 // POSIX_FADV_RANDOM: exactly what is asked for is read; the file is this bench's own, so nothing else loses its cache.
+// --installed: libc.a instead, which no program maps: a file that came with the system may lie deeper in the storage (a
+// snapshot's base, an image that the host holds in no cache) than one just written.
 #include "parent.h"
 #include "value.h"
 #include <sys/statfs.h>
@@ -27,19 +29,34 @@ static long read_ahead_kib(int fd)
     return -1;
 }
 
+static int installed_file(long bytes)
+{
+    static const char *const paths[] = {"/usr/lib/x86_64-linux-gnu/libc.a", "/usr/lib64/libc.a", "/usr/lib/libc.a"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct stat status;
+        int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && fstat(fd, &status) == 0 && status.st_size >= bytes)
+            return fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    unavailable("there is no libc.a of this size: install libc's headers");
+}
+
 int main(int argc, char **argv)
 {
     bench_start("cold_read", argc, argv);
     long reps = option_long("reps", 9, 1, MAX_REPS), kib = option_long("kib", 4, 4, 2048);
     long n = option_long("n", 16, 1, 64);
+    bool installed = option_flag("installed");
     options_end();
     struct statfs mounted;
-    int fd = temporary_file(n * kib / 4);
+    int fd = installed ? installed_file(n * kib << 10) : temporary_file(n * kib / 4);
     char *buffer = map_4k((size_t)kib << 10, 0);
     write_each(buffer, (size_t)kib / 4, PAGE_BYTES, false);
     if (fstatfs(fd, &mounted) < 0 || mounted.f_type == TMPFS || mounted.f_type == RAMFS)
         unavailable("the folder of temporary files lies in memory: set TMPDIR to one on a disk");
-    if (fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
+    if ((!installed && fsync(fd) < 0) || posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM))
         die("temporary file: %s", strerror(errno));
     long ahead = read_ahead_kib(fd);
     if (ahead >= 0)

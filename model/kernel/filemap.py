@@ -37,43 +37,49 @@ def mapped_reads(each: ElfObject, read_ahead_pages: float) -> tuple[float, float
 def read_header(task: Task, each: ElfObject) -> None:
     """The first pages of a file, by the read of its headers: page_cache_sync_ra of mm/readahead.c.
 
-    Charges: storage_read, storage_kib.
+    Charges: those of read_storage.
     """
     cached = task.system.cached
     if cached is None or each.path in cached:
         return
     pages = min(HEADER_PAGES, _pages(each))
-    task.latency("storage_read", pages > 0)
-    task.latency("storage_kib", pages * KIB_OF_PAGE)
+    read_storage(task, float(pages > 0), pages * KIB_OF_PAGE)
+
+
+def read_storage(task: Task, reads: float, amount_kib: float) -> None:
+    """Reads of files that came with the system, not just written: mm/filemap.c:filemap_fault@v6.18 and the storage.
+
+    Charges: storage_read, storage_kib, storage_installed_kib.
+    """
+    task.latency("storage_read", reads)
+    task.latency("storage_kib", amount_kib)
+    task.latency("storage_installed_kib", amount_kib)
 
 
 def read_mapped(task: Task, each: ElfObject) -> None:
     """The rest of a file, as its pages are first touched; from then on it is in the page cache.
 
-    Charges: storage_read, storage_kib.
+    Charges: those of read_storage.
     Leaves out: read-ahead that goes on beside the program, which the next fault finds done.
     """
     cached = task.system.cached
     if cached is None or each.path in cached:
         return
     cached.add(each.path)
-    reads, amount_kib = mapped_reads(each, _read_ahead_pages(task))
-    task.latency("storage_read", reads)
-    task.latency("storage_kib", amount_kib)
+    read_storage(task, *mapped_reads(each, _read_ahead_pages(task)))
 
 
 def read_loader_cache(task: Task, image: ElfImage) -> None:
     """ld.so.cache, which the loader maps and searches from its middle on: its first fault reads it.
 
-    Charges: storage_read, storage_kib.
+    Charges: those of read_storage.
     """
     cached = task.system.cached
     if cached is None or not image.cache_bytes or LOADER_CACHE in cached:
         return
     cached.add(LOADER_CACHE)
     pages = -(-image.cache_bytes // PAGE_BYTES)
-    task.latency("storage_read", -(-pages // _read_ahead_pages(task)))
-    task.latency("storage_kib", pages * KIB_OF_PAGE)
+    read_storage(task, -(-pages // _read_ahead_pages(task)), pages * KIB_OF_PAGE)
 
 
 def _read_ahead_pages(task: Task) -> float:
@@ -83,8 +89,7 @@ def _read_ahead_pages(task: Task) -> float:
 def read_scripts(task: Task, image: ElfImage) -> None:
     """The first page of each script on the way.
 
-    Charges: storage_read, storage_kib.
+    Charges: those of read_storage.
     """
     if task.system.cached is not None:
-        task.latency("storage_read", image.script_depth)
-        task.latency("storage_kib", image.script_depth * KIB_OF_PAGE)
+        read_storage(task, image.script_depth, image.script_depth * KIB_OF_PAGE)

@@ -15,7 +15,7 @@ from model.simulation import bill, simulate
 from model.units import PAGE_BYTES
 from tests.model.builders import BARE, COST_TABLE, anon, dynamic_image, elf_object, parent_of, spawn_of, static_image
 
-STORAGE = ("storage_read", "storage_kib")
+STORAGE = ("storage_read", "storage_kib", "storage_installed_kib")
 
 
 def sized(image: ElfImage, pages: int = 40) -> ElfImage:
