@@ -103,8 +103,8 @@ def assemble(
         noise_floor=_finite(noise_floor(samples.kept(), ("call", "reaped", "main"))),
     )
     machine, found = choose_facts(fitted, machine, FACT_CANDIDATES)
-    seen = spread_rows(rows, samples.kept())
-    beside = spread_rows(rows, samples.kept(), beside=True)
+    seen = spread_rows(rows, samples)
+    beside = spread_rows(rows, samples, beside=True)
     machine = with_placements(machine, [*seen, *beside])
     own = fit_beside([each for each in rows if each.row.role == "fit" and each.row.live], machine, found.costs)
     costs, sources = inherit(own, base, found.untold)

@@ -113,11 +113,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a validation compared on a machine file, and what was passed over, with the reason."""
+    """What a validation compared on a machine file, and what was passed over, with the reason.
+
+    `loud`: processes of cases that were left out, as a neighbour of the host was busy beside them.
+    """
 
     machine: str
     comparisons: tuple[Comparison, ...]
     skipped: tuple[tuple[str, str], ...]
+    loud: int = 0
 
 
 def mixture_of(milestones: Sequence[Milestone]) -> Milestone:

@@ -22,7 +22,7 @@ from calibration.plan import planned_rows
 from calibration.quantiles import quantile
 from calibration.samples import Milestone as MilestoneName
 from calibration.samples import Sample, SampleFile, read_runs
-from calibration.spread import SpreadRow, pooled, row_ratios, spread_rows, with_placements
+from calibration.spread import SpreadRow, of_quiet, row_ratios, spread_rows, with_placements
 from model.costs import CostTable
 from model.machine import Machine
 from model.prediction import Milestone
@@ -147,6 +147,8 @@ def spawns_error(spawned: Sequence[Spawned]) -> float:
 def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) -> tuple[list[Point], list[Spawned]]:
     """Every process of the unpinned rows beside the prediction that placements and spread of the others make.
 
+    Rows of which too few processes were quiet are judged by no one: a prediction is of a host that is.
+
     Returns: the points, and the single spawns.
     """
     points: list[Point] = []
@@ -162,11 +164,11 @@ def run_points(rows: Sequence[SpreadRow], machine: Machine, costs: CostTable) ->
         with contextlib.suppress(KeyError):  # a price that this plan did not reach
             ratios[row.name] = row_ratios(row, plain, costs)
     priced = [row for row in rows if row.name in ratios]
-    for row in priced:
+    for row in (each for each in priced if not each.loud):
         rest = [each for each in priced if each is not row]
         placements = {name: each for name, each in machine.placements.items() if name != row.family}
         placed = with_placements(replace(plain, placements=placements), rest)
-        others = replace(placed, spread=pooled(ratios[each.name] for each in rest))
+        others = replace(placed, spread=of_quiet([(each.loud, ratios[each.name]) for each in rest]))
         prediction = simulate(row.scenario, others, costs)
         kind = f"{UNPINNED}-{path_reach(prediction.bill.counts)}"
         for name in TIMED:
@@ -213,7 +215,7 @@ def coverage(file: MachineFile, samples: SampleFile) -> Coverage:
     rows = observations(samples, file.machine.rules)
     quiet = quiet_points(foretell(fitted_rows(file, samples), file, by="row")[0])
     held = held_out_points(rows, file)
-    runs, spawned = run_points(spread_rows(rows, samples.kept()), file.machine, file.costs)
+    runs, spawned = run_points(spread_rows(rows, samples), file.machine, file.costs)
     foretold = _nested(quiet, lambda each: each.name.partition(":")[0])
     ran = _nested(runs, lambda each: each.name.partition(":")[0])
     errors = file.machine.model_error

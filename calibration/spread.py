@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from calibration.observations import Observation
 from calibration.quantiles import quantile
-from calibration.samples import Run, Sample
+from calibration.samples import Run, Sample, SampleFile
 from model.costs import CostTable
 from model.machine import BESIDE, Machine, Placement, Spread
 from model.mechanisms import family_of
@@ -35,12 +35,16 @@ LONGEST = 100.0
 
 @dataclass(frozen=True, slots=True)
 class SpreadRow:
-    """The unpinned runs of one row and what they ran; `beside`: no other CPU was idle."""
+    """The unpinned runs of one row and what they ran.
+
+    `beside`: no other CPU was idle. `loud`: too few of its processes were quiet, so that others stand for it.
+    """
 
     name: str
     scenario: Scenario
     runs: tuple[Run, ...]
     beside: bool = False
+    loud: bool = False
 
     @property
     def family(self) -> str:
@@ -54,10 +58,20 @@ def placement_key(family: str, caller: Caller) -> str:
     return f"{family}-cold" if caller is Caller.COLD else family
 
 
-def spread_rows(rows: Sequence[Observation], kept: Mapping[str, list[Run]], *, beside: bool = False) -> list[SpreadRow]:
+def spread_rows(rows: Sequence[Observation], samples: SampleFile, *, beside: bool = False) -> list[SpreadRow]:
     """The rows of the unpinned pass, one for each whatever its intervals; or those taken beside a busy CPU."""
+    kept, noisy = samples.kept(), samples.loud
     wanted = {each.row.row.name: each for each in rows if (each.row.row.one_cpu_left if beside else each.row.modes)}
-    return [SpreadRow(name, each.scenario, tuple(kept[name]), beside=beside) for name, each in wanted.items()]
+    return [
+        SpreadRow(
+            name,
+            each.scenario,
+            tuple(kept[name]),
+            beside=beside,
+            loud=any(run.round in noisy for run in kept[name]),
+        )
+        for name, each in wanted.items()
+    ]
 
 
 def placement_of(sample: Sample, family: str) -> tuple[str, str]:
@@ -103,7 +117,12 @@ def _weighted(rows: Sequence[Mapping[tuple[str, str], float]]) -> tuple[Placemen
 
 def spreads(rows: Iterable[SpreadRow], machine: Machine, costs: CostTable) -> dict[str, Spread]:
     """Spread by class of path."""
-    return pooled(row_ratios(row, machine, costs) for row in rows)
+    return of_quiet([(row.loud, row_ratios(row, machine, costs)) for row in rows])
+
+
+def of_quiet(found: Sequence[tuple[bool, Mapping[str, Sequence[float]]]]) -> dict[str, Spread]:
+    """Spread by class of path from rows that may be loud, which count where no quiet row tells of a class."""
+    return {**pooled(each for _, each in found), **pooled(each for noisy, each in found if not noisy)}
 
 
 def pooled(found: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, Spread]:

@@ -6,10 +6,13 @@ and predicted from that capture. Halves of the processes against each other give
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
+from calibration.build import Builder, BuildError
 from calibration.capture.elf import capture_elf
 from calibration.comparison import Comparison, Outcome, dearest
+from calibration.drift import DriftProbe, Probe
 from calibration.errors import BadInput
 from calibration.live.artefacts import find_java
 from calibration.live.cases import GIB_BYTES, MIB_BYTES, LiveCase, c_matrix, cpython_matrix, jvm_matrix
@@ -65,7 +68,8 @@ def validate(
     Raises:
         BadInput: nothing could be compared.
     """
-    results = run_matrix(cases, processes=processes, reps=reps, progress=progress) if cases else ()
+    look = _probe() if cases else None
+    results = run_matrix(cases, processes=processes, reps=reps, progress=progress, probe=look) if cases else ()
     comparisons = [each for result in results if result.processes for each in compare(file, result)]
     skipped = [(result.case.label, result.error or "") for result in results if not result.processes]
     for done in run_redis(redis, processes=processes, reps=reps, progress=progress) if redis else ():
@@ -75,7 +79,16 @@ def validate(
             skipped.append((done.case.label, done.error))
     if not comparisons:
         raise BadInput("validate", "nothing could be compared", skipped[0][1] if skipped else "give another --kind")
-    return Outcome(machine=file.machine.name, comparisons=tuple(comparisons), skipped=tuple(skipped))
+    left_out = sum(result.loud for result in results)
+    return Outcome(machine=file.machine.name, comparisons=tuple(comparisons), skipped=tuple(skipped), loud=left_out)
+
+
+def _probe() -> Callable[[], Probe] | None:
+    """The drift probe of a calibration; None where there is no compiler to build it."""
+    try:
+        return DriftProbe(Builder(), max(os.sched_getaffinity(0))).take
+    except (BadInput, BuildError):
+        return None
 
 
 def compare(file: MachineFile, result: LiveResult, load: Load = NO_LOAD) -> list[Comparison]:

@@ -23,6 +23,7 @@ def validation_document(done: Outcome, rules: Mapping[str, Any] | None = None) -
         **({} if rules is None else {"rules_of_thumb": dict(rules)}),
         "comparisons": [_row(each) for each in done.comparisons],
         "skipped": [{"case": case, "why": why} for case, why in done.skipped],
+        "loud": done.loud,
     }
 
 
@@ -64,6 +65,7 @@ def validation_text(done: Outcome, rules: Mapping[str, Any] | None = None) -> st
         )
     lines += _summary_lines(summary(done.comparisons))
     lines += [] if rules is None else _rule_lines(rules)
+    lines += [f"left out, a neighbour of the host being busy beside them: {done.loud} processes"] if done.loud else []
     return "\n".join([*lines, *(f"skipped {case}: {why}" for case, why in done.skipped)])
 
 

@@ -48,12 +48,14 @@ class LiveProcess:
 class LiveResult:
     """A case and its processes, in the order in which they ran.
 
-    `error` says why there are none, or fewer than asked for.
+    `error` says why there are none, or fewer than asked for; `loud`: how many more were left out, beside which a
+    neighbour of the host was busy.
     """
 
     case: LiveCase
     processes: tuple[LiveProcess, ...] = ()
     error: str | None = None
+    loud: int = 0
 
     @property
     def snapshots(self) -> tuple[Process, ...]:

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from calibration.capture.procfs import capture_process
+from calibration.drift import Probe
 from calibration.errors import BadInput
 from calibration.live.cases import LiveCase, check_case
 from calibration.live.driver import Capture, limit_of, started
 from calibration.live.results import LiveProcess, LiveResult
+from calibration.loudness import loud
+from calibration.samples import LEAST_QUIET
 
 FAULT_REPS = 5
 """Repetitions that count faults, after the timed ones of each process."""
@@ -50,8 +53,13 @@ def run_matrix(
     reps: int = 20,
     capture: Capture | None = capture_process,
     budget_s: float | None = None,
+    probe: Callable[[], Probe] | None = None,
 ) -> tuple[LiveResult, ...]:
     """Run all cases, `processes` rounds of them; a round runs every parent once, in an order drawn anew.
+
+    With a probe before and after each process, those beside a busy neighbour are told apart as a calibration tells
+    them: such parents run again, at most as often as they were asked for, and the loud processes are left out of a case
+    that has quiet ones enough.
 
     Cases that differ only in `caller` share a parent process, which measures them in an order drawn too. A case that
     cannot be run here gives a result with `error` and no processes, and the others are run all the same.
@@ -62,6 +70,7 @@ def run_matrix(
         seed: of the orders.
         progress: called with one line before each process.
         budget_s: no process is started after this time; what has been measured is returned.
+        probe: looks how loud the host is; None: nothing is left out.
 
     Raises:
         BadInput: a case is no valid one (nothing is run then), or a count is out of bounds.
@@ -71,7 +80,7 @@ def run_matrix(
     for case in dict.fromkeys(cases):
         check_case(case)
         parents.setdefault(case.parent, []).append(case)
-    matrix = _Matrix(parents, random.Random(seed), reps, capture)
+    matrix = _Matrix(parents, random.Random(seed), reps, capture, probe)
     end_s = None if budget_s is None else time.monotonic() + budget_s
     matrix.run(processes, end_s, progress or (lambda line: None))
     return tuple(matrix.result(case) for case in cases)
@@ -81,19 +90,31 @@ class _Matrix:
     """The state of run_matrix: what is left to run and what has been measured."""
 
     def __init__(
-        self, parents: dict[LiveCase, list[LiveCase]], rng: random.Random, reps: int, capture: Capture | None
+        self,
+        parents: dict[LiveCase, list[LiveCase]],
+        rng: random.Random,
+        reps: int,
+        capture: Capture | None,
+        probe: Callable[[], Probe] | None,
     ) -> None:
         self._parents = parents
         self._rng = rng
         self._reps = reps
         self._capture = capture
+        self._probe = probe
+        self._probes: list[tuple[float, float]] = []
+        self._taken: dict[LiveCase, list[int]] = {}
         self._measured: dict[LiveCase, list[LiveProcess]] = {}
         self._errors: dict[LiveCase, str] = {}
 
     def run(self, rounds: int, end_s: float | None, progress: Callable[[str], None]) -> None:
-        """All rounds, or as many processes as start before `end_s` (of time.monotonic)."""
-        for number in range(1, rounds + 1):
+        """All rounds, and as many again of what was loud; or as many processes as start before `end_s` (of
+        time.monotonic)."""
+        for number in range(1, 2 * rounds + 1):
             order = [parent for parent in self._parents if parent not in self._errors]
+            if number > rounds:
+                noisy = self._loud()
+                order = [each for each in order if sum(not noisy[at] for at in self._taken[each]) < rounds]
             self._rng.shuffle(order)
             for place, parent in enumerate(order, 1):
                 if end_s is not None and time.monotonic() >= end_s:
@@ -104,18 +125,33 @@ class _Matrix:
     def _run_parent(self, parent: LiveCase) -> None:
         cases = list(self._parents[parent])
         self._rng.shuffle(cases)
+        before = self._look()
         try:
             runs = _run_process(cases, self._reps, self._capture)
         except BadInput as error:
             self._errors[parent] = str(error)
             return
+        self._taken.setdefault(parent, []).append(len(self._probes))
+        after = self._look()
+        self._probes.append((max(before.fork_ns, after.fork_ns), max(before.chase_ns, after.chase_ns)))
         for case, run in zip(cases, runs, strict=True):
             self._measured.setdefault(case, []).append(run)
 
+    def _look(self) -> Probe:
+        return self._probe() if self._probe is not None else Probe(0.0, 0.0)
+
+    def _loud(self) -> list[bool]:
+        """Of each process that was run, whether a neighbour was busy beside it."""
+        return loud(self._probes)
+
     def result(self, case: LiveCase) -> LiveResult:
-        """What was measured of a case."""
+        """What was measured of a case: its quiet processes, or all where they are too few."""
         measured = tuple(self._measured.get(case, ()))
         error = self._errors.get(case.parent)
+        noisy = self._loud()
+        quiet = [each for at, each in zip(self._taken.get(case.parent, ()), measured, strict=True) if not noisy[at]]
+        if LEAST_QUIET <= len(quiet) < len(measured):
+            return LiveResult(case=case, processes=tuple(quiet), error=error, loud=len(measured) - len(quiet))
         if not measured and error is None:
             error = "the time was up before its turn"
         return LiveResult(case=case, processes=measured, error=error)

@@ -12,7 +12,7 @@ from calibration.beside import busy, one_cpu_left
 from calibration.plan import planned_rows
 from calibration.run_bench import BenchUnavailableError
 from calibration.samples import Run, Sample
-from calibration.spread import SpreadRow, placements, pooled, spread_from
+from calibration.spread import SpreadRow, of_quiet, placements, pooled, spread_from
 from model.machine import BESIDE, Placement
 from model.process import Caller
 from model.scenario import Scenario
@@ -103,3 +103,10 @@ def test_a_row_of_many_samples_does_not_speak_for_its_class() -> None:
     skewed = [1.0 + index / 300 for index in range(300)]
     alone = pooled([{"runtime": skewed}])["runtime"]
     assert alone.ratios == pytest.approx(spread_from(skewed).ratios, abs=0.005)
+
+
+def test_rows_without_quiet_processes_count_only_where_no_other_row_tells() -> None:
+    quiet, noisy = {"runtime": [1.0] * 20}, {"runtime": [1.4] * 60, "long": [1.3] * 20}
+    found = of_quiet([(False, quiet), (True, noisy)])
+    assert set(found["runtime"].ratios) == {1.0}
+    assert set(found["long"].ratios) == {1.3}

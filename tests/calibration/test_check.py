@@ -167,7 +167,7 @@ def test_rows_whose_times_alone_were_swapped_are_found(first: str, second: str) 
         for run, other in zip(runs[row], runs[source] * 3, strict=False)
     ]
     rest = [run for run in samples.runs if run.row not in runs]
-    found = check_samples(file, replace(samples, runs=(*rest, *moved), rounds=()), "stored")
+    found = check_samples(file, replace(samples, runs=(*rest, *moved)), "stored")
     assert found.failed
     assert found.suspects[0].kind == "samples"
     if (first, second) in SWAPS:

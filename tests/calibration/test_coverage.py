@@ -36,7 +36,7 @@ def stored() -> tuple[MachineFile, SampleFile]:
 def renewed() -> MachineFile:
     """The bundled file with placements, spread and errors as a calibration of its samples makes them now."""
     file, samples = stored()
-    unpinned = spread_rows(observations(samples, file.machine.rules), samples.kept())
+    unpinned = spread_rows(observations(samples, file.machine.rules), samples)
     bare = replace(file.machine, spread={}, placements={"*": file.machine.placements["*"]})
     machine = with_spread(with_placements(bare, unpinned), unpinned, file.costs)
     errors = model_errors(fitted_rows(file, samples), unpinned, machine, file.costs)
@@ -100,7 +100,7 @@ def test_the_intervals_hold_what_they_promise_on_the_stored_samples() -> None:
 def test_errors_of_the_median_alone_would_hold_less() -> None:
     """What the interval was before: 1.48 x the median error, and none for placement."""
     file, samples = stored()
-    rows = spread_rows(observations(samples, file.machine.rules), samples.kept())
+    rows = spread_rows(observations(samples, file.machine.rules), samples)
     before, _ = run_points(rows, file.machine, file.costs)
     assert sum(each.inside(0.0) for each in before) / len(before) < covered().runs - 0.1
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from calibration.drift import Probe
 from calibration.errors import BadInput
-from calibration.live import LiveCase, LiveResult, run_case, run_matrix
+from calibration.live import LiveCase, LiveProcess, LiveResult, run_case, run_matrix, runs
 from calibration.live.cases import MECHANISMS, MIB_BYTES
 from calibration.live.driver import started
 from model.process import Process, Runtime
@@ -212,3 +213,31 @@ def test_a_parent_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         started(replace(_case("cpython", "cpython-subprocess"), target=str(slow)), None, 0.5),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "loud, kept, left_out",
+    [((), 3, 0), ((0,), 3, 1), ((0, 1), 3, 2), ((0, 2, 3), 4, 0)],
+    ids=["none", "one", "two", "nearly all"],
+)
+def test_processes_beside_a_busy_neighbour_are_run_again_and_left_out(
+    loud: tuple[int, ...], kept: int, left_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three processes that were asked for; where nearly all are loud, nothing says what quiet would be."""
+    looks = iter(range(1000))
+    done = iter(range(1000))
+
+    def run(cases: Sequence[LiveCase], reps: int, capture: object) -> list[LiveProcess]:
+        ns = next(done)
+        told = LiveProcess(snapshot=None, version="", envp_bytes=0, thp_bytes=0, rss_bytes=0, vmas=0, call_ns=(ns,))
+        return [told for _ in cases]
+
+    def look() -> Probe:
+        return Probe(52.0 if next(looks) // 2 in loud else 38.0, 100.0)
+
+    monkeypatch.setattr(runs, "_run_process", run)
+    (result,) = run_matrix([_case("c", "fork")], processes=3, reps=1, probe=look)
+    assert len(result.processes) == kept
+    assert result.loud == left_out
+    if left_out:
+        assert not {each.call_ns[0] for each in result.processes} & set(loud)
