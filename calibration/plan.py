@@ -152,7 +152,8 @@ def _tables(row: PlannedRow, pages: int) -> int:
 def _cow(row: PlannedRow) -> tuple[Step, ...]:
     pages, gone = row.count("pages", 1024), "gone" in row.options
     if "alone" in row.options:
-        return (Rewrite(alone=True, **{"huge" if "thp" in row.options else "pages": row.count("writes")}),)
+        writes, through_pmds = row.count("writes"), "thp" in row.options
+        return (Rewrite(alone=True, huge=writes * through_pmds, pages=writes * (not through_pmds)),)
     if "thp" in row.options:
         return (Rewrite(huge=pages, shared=not gone),)
     writes = row.count("writes", pages)

@@ -43,7 +43,10 @@ class SpawnFigure(BaseModel):
 
 
 class MunmapFigure(BaseModel):
-    """munmap of memory that was this mm's alone, in folios of one size; `batched`: by rule fork_batches_large_folios."""
+    """munmap of memory that was this mm's alone, in folios of one size.
+
+    `batched`: the rule fork_batches_large_folios.
+    """
 
     model_config = _CONFIG
 

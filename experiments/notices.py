@@ -206,10 +206,8 @@ def _of_load(question: Question, machine: Machine) -> Iterator[Notice]:
     """Where copies take frames that a hypervisor may have to give first."""
     load = question.load
     if load.mutators and not load.unbacked and machine.hypervisor not in ("", "bare"):
-        text = (
-            "copies are taken to find frames that the hypervisor backs already; `unbacked = 0.5` in the load asks for"
-        )
-        yield Notice("assumed_backed", f"{text} half of them having to be given first")
+        text = "copies are taken to find frames that the hypervisor backs already"
+        yield Notice("assumed_backed", f"{text}; `unbacked = 0.5` in the load: half of them it has yet to give")
 
 
 def _of_parent(parent: Process) -> Iterator[Notice]:

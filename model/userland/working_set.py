@@ -54,7 +54,7 @@ class WorkingSet:
     """Memory of one group of mutators.
 
     Attributes:
-        small_pages, huge_pmds, hugetlb_pages: pages mapped by pte, pmd mappings, and pages of 2 MiB of the hugetlb pool.
+        small_pages, huge_pmds, hugetlb_pages: pages mapped by pte, pmd mappings, pages of 2 MiB of the hugetlb pool.
         folio_pages: those of the small ones that lie in large folios.
         passed, protected: how far dup_mmap is (share of the time it holds mmap_lock), and the share of the working set
             that it has protected by then: two increasing arrays.
