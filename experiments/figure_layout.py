@@ -114,7 +114,12 @@ def shown(name: str, value: Any) -> str:
 def label_of(name: str) -> str:
     """A field's name in a figure."""
     known = FIELDS.get(name)
-    return (known.label if known is not None else "") or name.rpartition(".")[2].replace("_", " ")
+    return (known.label if known is not None else "") or short_of(name)
+
+
+def short_of(name: str) -> str:
+    """The same where there is little room, as in a legend: `rss` rather than what it means."""
+    return name.rpartition(".")[2].replace("_", " ")
 
 
 def tick(text: str) -> str:

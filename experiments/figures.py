@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from calibration.errors import BadInput
-from experiments.figure_layout import DASHES, Layout, in_order, label_of, shown, tick
+from experiments.figure_layout import DASHES, Layout, in_order, label_of, short_of, shown, tick
 from experiments.headline import duration, size
 from experiments.sweep_fields import FIELDS
 
@@ -125,7 +125,7 @@ def _look(colour: Any, dash: Any, whole: pd.DataFrame, layout: Layout) -> dict[s
 def _names(colour: Any, dash: Any, layout: Layout) -> list[str]:
     """What tells a line from others, as the legend says it."""
     told = [(name, each) for name, each in ((layout.colour, colour), (layout.dash, dash)) if each is not None]
-    return [shown(name, each) if name in _PLAIN else f"{label_of(name)} {shown(name, each)}" for name, each in told]
+    return [shown(name, each) if name in _PLAIN else f"{short_of(name)} {shown(name, each)}" for name, each in told]
 
 
 def _positions(some: pd.DataFrame, whole: pd.DataFrame, layout: Layout) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
@@ -246,6 +247,7 @@ ALIASES = {
     "load.mutators.0.locality": "load.locality",
 }
 """Other names that are understood."""
+_HEADS = ("parent", "rss", "via", "exec", "thp", "caller", "kernel", "machine", "load", "parent.NAME", "rules.NAME")
 UNBUILT = frozenset({"jdk_cold", "spawn.warm"})
 NEEDS_RSS = frozenset({"vmas", "threads", "fds"})
 
@@ -256,6 +258,7 @@ def field_of(name: str) -> Field:
         raise ValueError("it is not built yet")
     found = FIELDS.get(ALIASES.get(name, name))
     if found is None or ".N." in name:
-        plain = [each for each in FIELDS if not each.startswith("rules.")]
-        raise ValueError(f"there is no such field: {', '.join(plain)}, rules.NAME")
+        near = get_close_matches(name, FIELDS, n=4, cutoff=0.5)
+        told = f"near it are {', '.join(near)}" if near else f"there are {', '.join(_HEADS)}, ..."
+        raise ValueError(f"there is no such field; {told} (make docs lists all)")
     return found

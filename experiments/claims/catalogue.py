@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.errors import BadInput, unfit
 
@@ -17,6 +17,9 @@ DIRECTORY = Path(__file__).parent / "catalogue"
 PARTS = ("calls", "fork", "vfork", "exec", "performance", "failures", "usage", "exercises")
 VERDICTS = ("true", "false", "depends")
 Verdict = Literal["true", "false", "depends"]
+Source = Literal["kernel", "project", "hardware"]
+"""Of what neither the model nor a small program can judge: order and history inside the kernel, what another project's
+text says, a machine that is not here."""
 _ID = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _CHECK = re.compile(r"(?P<figure>[a-z][a-z0-9_]*) (?P<sign><=|>=|<|>|==) (?P<bound>-?[0-9.]+(?:e[0-9]+)?)")
 
@@ -31,6 +34,7 @@ class ClaimText(BaseModel):
         measure: figure by name: `run.figure` of a stored measurement, `sample:ROW.MILESTONE` of the calibration's;
             `A // B` for a ratio.
         checks: what the verdict rests on: `FIGURE SIGN NUMBER`, true of the predicted and of the measured figure.
+        source: whose sources alone judge, where no figure does.
         why: the reason, with its sources.
     """
 
@@ -43,7 +47,14 @@ class ClaimText(BaseModel):
     predict: dict[str, str] = Field(default_factory=dict)
     measure: dict[str, str] = Field(default_factory=dict)
     checks: list[Annotated[str, Field(pattern=_CHECK.pattern)]] = Field(default_factory=list)
+    source: Source | None = None
     why: Annotated[str, Field(min_length=20)]
+
+    @model_validator(mode="after")
+    def _has_a_basis(self) -> ClaimText:
+        if bool(self.predict or self.measure) is (self.source is not None):
+            raise ValueError(f"{self.id}: give figures, or source where there can be none")
+        return self
 
 
 class PartText(BaseModel):
@@ -89,7 +100,14 @@ class Claim:
     predict: dict[str, str]
     measure: dict[str, str]
     checks: tuple[Check, ...]
+    source: Source | None
     why: str
+
+    @property
+    def judged_by(self) -> str:
+        """What the verdict rests on, in a word or two."""
+        ways = [name for name, has in (("model", self.predict), ("measurement", self.measure)) if has]
+        return " and ".join(ways) or f"source ({self.source})"
 
 
 @functools.cache
@@ -120,7 +138,9 @@ def read_part(path: Path) -> list[Claim]:
 
 
 def _claim(section: str, each: ClaimText) -> Claim:
-    values: dict[str, Any] = {name: getattr(each, name) for name in ("id", "verdict", "kernels", "predict", "measure")}
+    values: dict[str, Any] = {
+        name: getattr(each, name) for name in ("id", "verdict", "kernels", "predict", "measure", "source")
+    }
     return Claim(
         section=section,
         text=" ".join(each.text.split()),

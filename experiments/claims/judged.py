@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -51,7 +52,7 @@ def document_of(
             "machine": stored.machine,
             "kernel": stored.kernel,
             "glibc": stored.glibc,
-            "protocol": stored.protocol,
+            "protocol": stored.told,
         },
         "claims": [_record(claim, machine, cached, stored, rows) for claim in claims],
     }
@@ -69,6 +70,7 @@ def _record(
         "text": claim.text,
         "verdict": claim.verdict,
         "kernels": claim.kernels,
+        "judged_by": claim.judged_by,
         "predicted": foretold or None,
         "predicted_interval": bounds,
         "measured": found or None,
@@ -117,6 +119,8 @@ def text_of(document: Mapping[str, Any]) -> str:
             lines += [*_claim_lines(claim), ""]
     counts = {name: sum(claim["verdict"] == name for claim in document["claims"]) for name in _SPOKEN}
     lines.append(f"{len(document['claims'])} claims: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    ways = Counter(claim["judged_by"] for claim in document["claims"])
+    lines += _wrapped("Judged by " + ", ".join(f"{way} {n}" for way, n in ways.most_common()), "")
     return "\n".join(lines) + "\n"
 
 
@@ -172,9 +176,10 @@ def page_of(document: Mapping[str, Any]) -> str:
         f"Predicted on the machine file {document['machine']['name']} ({document['machine']['origin']}); measured on "
         f"{taken['machine']} ({taken['kernel']}, glibc {taken['glibc']}), {taken['date']}. {taken['protocol']}\n"
     ]
-    parts.append("\n| claim | verdict | judged for |\n| --- | --- | --- |\n")
+    parts.append("\n| claim | verdict | judged for | judged by |\n| --- | --- | --- | --- |\n")
     parts += [
-        f"| [{each['id']}](#{each['id']}) | {each['verdict']} | {each['kernels']} |\n" for each in document["claims"]
+        f"| [{each['id']}](#{each['id']}) | {each['verdict']} | {each['kernels']} | {each['judged_by']} |\n"
+        for each in document["claims"]
     ]
     for section, each in groupby(document["claims"], key=lambda claim: claim["section"]):
         parts.append(f"\n## {section}\n")

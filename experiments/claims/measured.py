@@ -65,6 +65,7 @@ RUNS: Mapping[str, Planned] = {
     "pidfds": Planned(program="pidfds"),
     "pidfds-seconds": Planned(program="pidfds", arguments=("400",)),
     "calls": Planned(program="calls"),
+    "facts": Planned(program="facts"),
     "loader": Planned(program=LOADERS),
     "audit": Planned(program=AUDIT),
 }
@@ -77,6 +78,8 @@ class Taken(BaseModel):
 
     figures: dict[str, Annotated[list[float], Field(min_length=1)]]
     unavailable: dict[str, str] = Field(default_factory=dict)
+    elsewhere: str = ""
+    """Machine and date, of a run that was not taken with the others."""
 
 
 class Measurements(BaseModel):
@@ -92,6 +95,12 @@ class Measurements(BaseModel):
     glibc: str
     protocol: str
     runs: dict[str, Taken]
+
+    @property
+    def told(self) -> str:
+        """The protocol, and which runs were not taken with the others."""
+        others = [f"Run {name}: {taken.elsewhere}." for name, taken in self.runs.items() if taken.elsewhere]
+        return " ".join([self.protocol, *others])
 
     def p50(self, name: str) -> float | None:
         """Median of a figure, `run.figure`; None if it could not be measured there."""
