@@ -41,7 +41,7 @@ cold_vma (vma) by fork_vmas
 cold_pte_table (table) by fork_sparse
     The same for each pte table or huge pmd that fork copies.
 cold_pte (pte) by fork_touched
-    The same for each pte that fork copies and the last cache would have held.
+    The same for each pte that fork copies, as many as a walk finds in the cache again: a longer one finds none.
 cold_exit (exit) by clone_vm_exit
     The same for exit, wait and reap.
 cold_exit_mm (mm) by fork_touched
@@ -51,7 +51,7 @@ cold_remove_vma (vma) by fork_vmas
 cold_zap_table (table) by fork_sparse
     The same for each table or huge pmd that exit drops.
 cold_zap_pte (pte) by fork_touched
-    The same for each pte that exit drops and the last cache would have held.
+    The same for each pte that exit drops, as many as a walk finds in the cache again.
 cold_exec_open (file) by exec_target
     The same for each file that execve opens before its exec_mmap.
 cold_exec (execve) by exec_target

@@ -48,7 +48,7 @@ def _cold_teardown(counts: Counts, machine: Machine) -> Counts:
         "cold_exit_mm": 1,
         "cold_remove_vma": counts.get("remove_vma", 0),
         "cold_zap_table": tables,
-        "cold_zap_pte": held(counts.get("zap_pte", 0), "pte", machine.fact("far_lines")),
+        "cold_zap_pte": held(counts.get("zap_pte", 0), "pte", machine.fact("scatter_lines")),
     }
 
 

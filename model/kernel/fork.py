@@ -160,7 +160,7 @@ def dup_mmap(task: Task, parent: Process, mm: MmCounts, missed: Misses) -> Path:
         eager = system.rules.page_table_copy == "eager"
         task.charge("cold_vma", mm.vmas)
         task.charge("cold_pte_table", mm.tables.pte * eager + mm.huge_pmds)
-        task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("far_lines")) * eager)
+        task.charge("cold_pte", held(mm.small_ptes, "pte", system.machine.fact("scatter_lines")) * eager)
     flush_tlb_mm(task, running=parent.running_threads, sleeping=system.load.threads + system.load.callers)
     if task.mm.cow is not None:
         later = copied_later(mm, system.rules, system.machine, missed, writable=parent.writable)
