@@ -32,6 +32,7 @@ from experiments.scenarios import (
 )
 from experiments.sweep_plan import Inputs, Plan, model_version, usable
 from experiments.variants import varied_parent, varied_target
+from experiments.what_if import LINKED, notices_if
 from model.prediction import Prediction
 from model.process import Process
 from model.rules import Rules
@@ -178,7 +179,8 @@ def results_of(plan: Plan, inputs: Inputs, known: tuple[Question, Prediction] | 
 def question_of(plan: Plan, inputs: Inputs) -> Question:
     """The question of one point, as `predict` would ask it. Raises what `results_of` raises."""
     glibc = inputs.get("glibc")
-    target = usable(plan.targets[inputs.get("exec"), glibc])
+    linked = inputs.get("linked")
+    target = usable(plan.targets[inputs.get("exec"), glibc, linked])
     target = varied_target(target, _below("target", inputs))
     named = tuple((name, each) for name, each in inputs.items() if name in RULED_BY or name.startswith("rules."))
     _PLANS.setdefault(plan.identity, plan)
@@ -197,7 +199,7 @@ def question_of(plan: Plan, inputs: Inputs) -> Question:
         kernel=inputs.get("kernel", ""),
         seed=inputs["seed"],
         load=load,
-        notices=notices,
+        notices=(*notices, *notices_if(LINKED[linked or "as-is"])),
         cold_files=cold_files_of(inputs.get("page_cache", "warm")),
         spawned=tuple(sorted((name, _YES.get(each, each)) for name, each in _below("spawn", inputs).items())),
     )

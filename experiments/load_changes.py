@@ -55,7 +55,7 @@ def changed_load(load: Load, about: Mapping[str, Any]) -> Load:
     plain = {name.removeprefix("load."): each for name, each in about.items()}
     if "child_lifetime_us" in plain:
         plain["child_lifetime_ns"] = plain["child_lifetime_us"] * NS_PER_US
-    own = {name: plain[name] for name in ("busy_cpus", "child_lifetime_ns", "batch_share") if name in plain}
+    own = {name: plain[name] for name in ("busy_cpus", "child_lifetime_ns", "unbacked", "batch_share") if name in plain}
     return replace(
         load,
         mutators=tuple(_made("mutators", load.mutators, groups["mutators"])),

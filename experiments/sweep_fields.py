@@ -12,6 +12,7 @@ from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
 from calibration.capture.load_file import MAX_LIFETIME_NS, lifetime_ns
 from calibration.capture.sizes import MAX_SIZE_BYTES, parse_size
 from calibration.errors import BadInput
+from experiments.what_if import LINKED
 from model.locality import Locality
 from model.mechanisms import MECHANISMS
 from model.process import Caller, Runtime
@@ -149,6 +150,7 @@ _AROUND = (
     _words("thp", "its anonymous memory all in 4 KiB or in 2 MiB pages", "as-is", "off", "on"),
     _fraction("thp_fallback", "with thp on: ranges too fragmented for a huge page"),
     _words("exec", "the program that the child executes, or none"),
+    _words("linked", "how that program is taken to be linked, whatever its files say", *LINKED),
     _words("via", "the mechanism", *MECHANISMS),
     _words("clone_flags", "flags of clone3, comma-separated"),
     _words("machine", "machine file, by name or path"),
@@ -178,6 +180,7 @@ _LOAD = (
     _words("load", "a file that says what else runs; the fields below change what it says"),
     _count("load.busy_cpus", 0, MAX_THREADS, "CPUs on which a CPU-bound task of another process runs"),
     _duration("load.child_lifetime_us", "how long a child with a copy of the memory lives"),
+    _fraction("load.unbacked", "page frames newly taken that the hypervisor has yet to back"),
     _fraction("load.batch_share", "writes done between two looks at the simulation; 0: one at a time"),
     _count("load.mutators", 0, MAX_THREADS, "threads of the parent that write to its memory"),
     _count("load.writes_per_second", 1, 10**12, "with load.mutators: writes of all of them together"),

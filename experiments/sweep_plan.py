@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from calibration.machine_file import MachineFile, find_machine
 from experiments.load_changes import check_load
 from experiments.scenarios import DEFAULT_PARENT, helpers_of, target_of
 from experiments.sweep_spec import Sweep
+from experiments.what_if import AS_IT_IS, LINKED, relinked
 from model.elf_image import ElfImage
 from model.mechanisms import HELPED
 from model.process import Process
@@ -47,7 +49,7 @@ class Plan:
 
     Attributes:
         machines, parents: by name.
-        targets: by path (None: the default) and glibc.
+        targets: by path (None: the default), glibc and how it is linked (None: as its files say).
         helpers: by mechanism and glibc.
         loads: by path.
     """
@@ -87,7 +89,7 @@ class Plan:
         glibc, path = inputs.get("glibc"), inputs.get("exec")
         names = [
             f"machine {inputs['machine']}",
-            f"target {(path, glibc)}",
+            f"target {(path, glibc, inputs.get('linked'))}",
             *([f"helper {(inputs['via'], glibc)}"] if inputs["via"] in HELPED else []),
             *([f"load {inputs['load']}"] if "load" in inputs else []),
             *([] if "rss" in inputs else [f"parent {inputs.get('parent', DEFAULT_PARENT)}"]),
@@ -113,15 +115,15 @@ def plan_of(sweep: Sweep) -> Plan:
     Raises:
         BadInput: one that its base names cannot be used. One of an axis fails only the points that name it.
     """
-    named = {name: _named(sweep, name) for name in ("machine", "parent", "exec", "glibc", "via", "load")}
+    named = {name: _named(sweep, name) for name in ("machine", "parent", "exec", "glibc", "linked", "via", "load")}
     parents = [] if "rss" in sweep.fixed else [str(each or DEFAULT_PARENT) for each in named["parent"]]
-    pairs = [(path, glibc) for path in named["exec"] for glibc in named["glibc"]]
+    asked = list(product(named["exec"], named["glibc"], named["linked"]))
     helped = [(via, glibc) for via in named["via"] if via in HELPED for glibc in named["glibc"]]
     plan = Plan(
         sweep=sweep,
         machines={str(each): _tried(partial(find_machine, str(each))) for each in named["machine"]},
         parents={each: _tried(partial(read_parent, each)) for each in parents},
-        targets={pair: _tried(partial(_target, *pair)) for pair in pairs},
+        targets={each: _tried(partial(_target, *each)) for each in asked},
         helpers={(str(via), glibc): _tried(partial(_helper, via, glibc)) for via, glibc in helped},
         loads={str(each): _tried(partial(_load, sweep, str(each))) for each in named["load"] if each is not None},
     )
@@ -155,8 +157,9 @@ def _tried(read: Callable[[], Read]) -> Read | BadInput:
         return error
 
 
-def _target(path: str | None, glibc: str | None) -> ElfImage:
-    return target_of(path, glibc=glibc)[0]
+def _target(path: str | None, glibc: str | None, linked: str | None) -> ElfImage:
+    what = LINKED[linked or "as-is"]
+    return target_of(path, glibc=glibc)[0] if what == AS_IT_IS else relinked(path, what, glibc=glibc)
 
 
 def _helper(mechanism: str, glibc: str | None) -> ElfImage:

@@ -5,7 +5,7 @@ The model stays the same; nothing here knows what anything costs but the price o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import cycle, islice
 
@@ -17,7 +17,7 @@ from calibration.capture.relinking import Relinked
 from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments.bundled_images import bundled_image
-from experiments.scenarios import Notice
+from experiments.scenarios import DEFAULT_TARGET, Notice
 from model.costs import CostTable
 from model.elf_image import ElfImage, ElfObject
 
@@ -76,6 +76,24 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
+LINKED: Mapping[str, WhatIf] = {
+    "as-is": AS_IT_IS,
+    "lazy": WhatIf(lazy=True),
+    "bind-now": WhatIf(bind_now=True),
+    "relr": WhatIf(relr=True),
+    "prelink": WhatIf(prelink=True),
+    "static": WhatIf(static=True),
+}
+"""How a program can be taken to be linked, by the words of a sweep's axis."""
+
+
+def relinked(
+    path: str | None, what: WhatIf, *, glibc: str | None = None, executor: Executor = THIS_PROCESS
+) -> ElfImage:
+    """As `image_if`, for the path that `--exec` or a sweep's `exec` names: None is the default program."""
+    if path == "none":
+        raise BadInput(what.names[0], "nothing is executed", "name a program to execute")
+    return image_if(path or DEFAULT_TARGET, what, glibc=glibc, executor=executor)
 
 
 def image_if(path: str, what: WhatIf, *, glibc: str | None = None, executor: Executor = THIS_PROCESS) -> ElfImage:

@@ -21,7 +21,6 @@ from experiments.cli.imagined import BareMetal, BindNow, Lazy, Libraries, PageCa
 from experiments.load_changes import load_of
 from experiments.scenarios import (
     DEFAULT_PARENT,
-    DEFAULT_TARGET,
     Notice,
     Question,
     adjusted,
@@ -33,7 +32,7 @@ from experiments.scenarios import (
     rules_of,
     target_of,
 )
-from experiments.what_if import AS_IT_IS, WhatIf, image_if, machine_if, notices_if
+from experiments.what_if import AS_IT_IS, WhatIf, machine_if, notices_if, relinked
 from model.elf_image import ElfImage
 from model.process import Process
 
@@ -178,9 +177,7 @@ def _target(asked: Asked, executor: Executor) -> tuple[ElfImage, tuple[Notice, .
     if asked_of_files == AS_IT_IS:
         target, notices = target_of(asked.exec, glibc=asked.glibc, executor=executor)
         return target, (*notices, *notices_if(what))
-    if asked.exec == "none":
-        raise BadInput(asked_of_files.names[0], "nothing is executed", "name a program with --exec")
-    image = image_if(asked.exec or DEFAULT_TARGET, what, glibc=asked.glibc, executor=executor)
+    image = relinked(asked.exec, what, glibc=asked.glibc, executor=executor)
     return image, tuple(notices_if(what))
 
 
