@@ -124,6 +124,8 @@ def _shared(measured: Sequence[MachineFile]) -> dict[str, tuple[float, float]]:
                 each = parts.setdefault(kind_of(name), [0.0] * len(measured))
                 each[index] += file.costs.price(name) * count
         for kind, values in parts.items():
+            if max(values) <= 0.0:  # nobody was charged: such a spawn says nothing of it
+                continue
             logs = np.log(np.maximum(values, LEAST_SHARE * np.mean(values)))
             found.setdefault(kind, []).extend(_deviations(values))
             middles.setdefault(kind, []).append(float(np.exp(logs.mean()) / np.exp(logs).mean()))

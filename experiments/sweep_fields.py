@@ -12,7 +12,6 @@ from calibration.capture.description import MAX_FDS, MAX_THREADS, MAX_VMAS
 from calibration.capture.load_file import MAX_LIFETIME_NS, lifetime_ns
 from calibration.capture.sizes import MAX_SIZE_BYTES, parse_size
 from calibration.errors import BadInput
-from experiments.what_if import LINKED
 from model.locality import Locality
 from model.mechanisms import MECHANISMS
 from model.process import Caller, Runtime
@@ -22,6 +21,8 @@ from model.units import NS_PER_US
 
 Scalar = str | int | float | bool
 Kind = Literal["text", "count", "size", "fraction", "duration"]
+LINKINGS = ("as-is", "lazy", "bind-now", "relr", "prelink", "static")
+"""How a program can be taken to be linked, as the options of `predict` are spelt."""
 _DIGITS = 12
 """Of a fraction or a drawn number: the last bits differ between machines, keys must not."""
 
@@ -150,7 +151,7 @@ _AROUND = (
     _words("thp", "its anonymous memory all in 4 KiB or in 2 MiB pages", "as-is", "off", "on"),
     _fraction("thp_fallback", "with thp on: ranges too fragmented for a huge page"),
     _words("exec", "the program that the child executes, or none"),
-    _words("linked", "how that program is taken to be linked, whatever its files say", *LINKED),
+    _words("linked", "how that program is taken to be linked, whatever its files say", *LINKINGS),
     _words("via", "the mechanism", *MECHANISMS),
     _words("clone_flags", "flags of clone3, comma-separated"),
     _words("machine", "machine file, by name or path"),

@@ -26,6 +26,8 @@ from model.mechanisms import HELPED
 from model.process import Process
 from model.scenario import Load
 
+_WITH = {"exec": ("linked", "glibc")}
+"""Fields that decide, beside that of its path, whether a file can be used."""
 _FORMAT = "rows/5"
 """Changes when the same inputs make another row with the same model."""
 
@@ -57,7 +59,7 @@ class Plan:
     sweep: Sweep
     machines: Mapping[str, MachineFile | BadInput]
     parents: Mapping[str, Process | BadInput]
-    targets: Mapping[tuple[str | None, str | None], ElfImage | BadInput]
+    targets: Mapping[tuple[str | None, str | None, str | None], ElfImage | BadInput]
     helpers: Mapping[tuple[str, str | None], ElfImage | BadInput]
     loads: Mapping[str, Load | BadInput]
 
@@ -135,7 +137,7 @@ def plan_of(sweep: Sweep) -> Plan:
     }
     for field, table in tables.items():
         refused = next((each for each in table.values() if isinstance(each, BadInput)), None)
-        if refused is not None and all(axis.name != field for axis in sweep.parsed):
+        if refused is not None and all(axis.name not in (field, *_WITH.get(field, ())) for axis in sweep.parsed):
             raise BadInput(f"{sweep.where}: base.{field}: {refused.what}", refused.why, refused.remedy)
     return plan
 

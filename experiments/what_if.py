@@ -18,6 +18,7 @@ from calibration.errors import BadInput
 from calibration.machine_file import MachineFile
 from experiments.bundled_images import bundled_image
 from experiments.scenarios import DEFAULT_TARGET, Notice
+from experiments.sweep_fields import LINKINGS
 from model.costs import CostTable
 from model.elf_image import ElfImage, ElfObject
 
@@ -77,14 +78,9 @@ class WhatIf:
 
 AS_IT_IS = WhatIf()
 LINKED: Mapping[str, WhatIf] = {
-    "as-is": AS_IT_IS,
-    "lazy": WhatIf(lazy=True),
-    "bind-now": WhatIf(bind_now=True),
-    "relr": WhatIf(relr=True),
-    "prelink": WhatIf(prelink=True),
-    "static": WhatIf(static=True),
+    word: AS_IT_IS if word == "as-is" else WhatIf(**{word.replace("-", "_"): True}) for word in LINKINGS
 }
-"""How a program can be taken to be linked, by the words of a sweep's axis."""
+"""By the words of a sweep's axis."""
 
 
 def relinked(

@@ -35,9 +35,10 @@ def in_mask(system: System, *, running: int, sleeping: int) -> float:
     at the switch, or by rule `lazy_mm_cpumask` stays: `arch/x86/mm/tlb.c:switch_mm_irqs_off@v6.18`.
     Leaves out: that such a CPU is removed once a second or by the first flush; CPUs that the caller itself left.
     """
-    others = float(min(max(running, sleeping), len(system.cpus) - 1))
-    taken = 0.0 if system.rules.lazy_mm_cpumask else float(min(system.load.busy_cpus, others))
-    return max(float(min(running, others)), others - taken)
+    others = min(max(running, sleeping), len(system.cpus) - 1)
+    if system.rules.lazy_mm_cpumask or not system.load.busy_cpus:
+        return others
+    return max(min(running, others), others - system.load.busy_cpus)
 
 
 def flush_tlb_mm(task: Task, *, running: int, sleeping: int = 0) -> None:
