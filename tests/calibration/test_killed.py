@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -140,13 +141,13 @@ def check_whole(samples: Path, before: bytes) -> None:
     rounds = {each.round for each in found.rounds if not each.quiet}
     measured = [(run.row, run.process) for run in found.runs if run.round not in rounds and run.bench[:5] != "live/"]
     assert len(measured) == len(set(measured)) or rounds, "a process was measured twice though its round was quiet"
-    kept = {name: len(runs) for name, runs in found.kept().items()}
+    taken = Counter(name for name, _ in {(run.row, run.process) for run in found.runs})
     if KILLS:  # within its minute it may not reach every row
-        assert "fork-0" in kept
+        assert "fork-0" in taken
     else:
         expected = {row.row.name: row.row.processes for row in planned_rows() if row.row.name in MEASURE}
         # A row whose halves differ is measured again, which a busy host brings about: then it has more.
-        assert all(kept.get(name, 0) >= least for name, least in expected.items()), (kept, expected)
+        assert all(taken[name] >= least for name, least in expected.items()), (taken, expected)
 
 
 def test_files_of_killed_benches_are_removed_once_none_can_use_them(
