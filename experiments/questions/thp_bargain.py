@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from calibration.capture.synthetic import synthetic_parent
@@ -34,13 +35,10 @@ def answer(machine: str) -> Answer:
     words = []
     for life_s in LIVES_S:
         off, on = (some(rows, thp=thp, life_s=life_s) for thp in ("off", "on"))
-        at = crossing(RATES, [CLEAR * each for each in column(on, "cost_us")], column(off, "cost_us"))
-        lost = off[-1]["cost_us"] * CLEAR < on[-1]["cost_us"]
+        at, words_of_it = _where(column(on, "cost_us"), column(off, "cost_us"))
         figures[f"{life_s:g} s: writes a second up to which THP wins"] = at
         figures[f"{life_s:g} s: cost_us off over on, most writes"] = off[-1]["cost_us"] / on[-1]["cost_us"]
-        where = "at all rates up to a million writes a second" if at is None else f"up to {at:,.0f} writes a second"
-        beyond = "" if at is None else ", then loses" if lost else f", then neither does by more than {CLEAR - 1:.0%}"
-        words.append(f"A child that lives {duration(life_s * 1e6)}: THP wins {where}{beyond}.")
+        words.append(f"A child that lives {duration(life_s * 1e6)}: THP wins {words_of_it}.")
     few, many = some(rows, thp="on", life_s=LIVES_S[-1])[0], some(rows, thp="on", life_s=LIVES_S[-1])[-1]
     figures["on: call_us"], figures["off: call_us"] = few["call_us_p50"], rows[0]["call_us_p50"]
     words.append(
@@ -49,6 +47,22 @@ def answer(machine: str) -> Answer:
         f"a copy waits until the CPUs of the others have dropped the old entry ({many['ipis_a_copy']:.2g} IPIs each)."
     )
     return Answer(name="thp_bargain", question=QUESTION, words=tuple(words), figures=figures, rows=rows)
+
+
+def _where(on_us: Sequence[float], off_us: Sequence[float]) -> tuple[float | None, str]:
+    """From which rate on THP wins no more, None if it wins at the highest or nowhere; and where it wins, in words."""
+    dearer_us = [CLEAR * each for each in on_us]
+    wins = [on < off for on, off in zip(dearer_us, off_us, strict=True)]
+    if not any(wins):
+        return None, f"at no rate by more than {CLEAR - 1:.0%}"
+    last = max(index for index, won in enumerate(wins) if won)
+    at = crossing(RATES[last:], dearer_us[last:], off_us[last:])
+    where = "at all rates up to a million writes a second" if at is None else f"up to {at:,.0f} writes a second"
+    not_at = [f"{rate:,.0f}" for rate, won in zip(RATES[:last], wins, strict=False) if not won]
+    but = f" (not at {', '.join(not_at)})" if not_at else ""
+    lost = off_us[-1] * CLEAR < on_us[-1]
+    beyond = "" if at is None else ", then loses" if lost else f", then neither does by more than {CLEAR - 1:.0%}"
+    return at, where + but + beyond
 
 
 def _row(thp: str, parent: Process, life_s: float, rate: float, machine: str) -> Row:

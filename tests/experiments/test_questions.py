@@ -10,7 +10,7 @@ import pytest
 
 from calibration.capture.synthetic import synthetic_parent
 from calibration.errors import BadInput
-from experiments.questions import NAMES, answer_of
+from experiments.questions import NAMES, answer_of, thp_bargain
 from experiments.questions.__main__ import main, text_of
 from experiments.questions.asking import crossing, slope
 from experiments.variants import heap_of, varied_parent
@@ -36,6 +36,21 @@ def test_an_unknown_question_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["--loud"]) == 2
     assert main(["libraries"]) == 0
     assert text_of(answer_of("libraries")) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("off_us", "rate", "words"),
+    [
+        ([200.0, 200.0, 200.0, 200.0], None, "at all rates up to a million writes a second"),
+        ([100.0, 100.0, 100.0, 100.0], None, "at no rate by more than 2%"),
+        ([100.0, 104.0, 100.0, 100.0], 1e5 / np.sqrt(10), "(not at 1,000), then neither does by more than 2%"),
+        ([104.0, 104.0, 100.0, 50.0], 1e5 / np.sqrt(10), ", then loses"),
+    ],
+)
+def test_the_bargain_says_where_thp_wins(off_us: list[float], rate: float | None, words: str) -> None:
+    at, said = thp_bargain._where([100.0] * 4, off_us)
+    assert at == (None if rate is None else pytest.approx(rate, rel=1e-9))
+    assert said.endswith(words)
 
 
 def test_curves_cross_where_lines_over_log_x_do() -> None:
